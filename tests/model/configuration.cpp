@@ -127,6 +127,25 @@ TEST_CASE("What is not supported is refused by name") {
   CHECK(mentions(mamba2("\"vocab_size\": 0"), {"vocab_size", "0"}));
   CHECK_NOTHROW(language_model_options(with("gated_deltanet", "\"new_option\": -Infinity"), "x",
                                        {"new_option"}));
+  // What would wrap around, or be no number of its type.
+  CHECK(mentions(mamba2("\"num_levels\": 4294967300"), {"num_levels", "4294967300", "65"}));
+  CHECK(mentions(mamba2("\"num_levels\": 1"), {"num_levels", "1", "between 2"}));
+  CHECK(mamba2("\"num_levels\": 65").empty());
+  CHECK(mentions(error(with("gated_deltanet",
+                            "\"hidden_size\": 9007199254740992, "
+                            "\"hidden_ratio\": 1000000")),
+                 {"hidden_size", "9007199254740992", "1048576"}));
+  CHECK(mentions(mamba2("\"hidden_size\": -9007199254740992"), {"hidden_size", "between 1"}));
+  // A byte 0 does not end the text.
+  CHECK(mentions(error(with("mamba2") + '\0' + "x"), {"here.json", "byte 0"}));
+  // Nobody else looks at it where attention is everywhere.
+  for (const std::string eps : {"-1", "0", "NaN", "Infinity"}) {
+    CHECK(mentions(error(with("gated_deltanet",
+                              "\"num_hidden_layers\": 1, \"attn\": {\"layers\": "
+                              "[0], \"num_heads\": 8}, \"norm_eps\": " +
+                                  eps)),
+                   {"norm_eps", "positive"}));
+  }
   // Words inside of texts stay what they are.
   CHECK(mentions(mamba2("\"hidden_act\": \"Infinity \\\" NaN\""), {"hidden_act", "Infinity"}));
 }

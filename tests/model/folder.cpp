@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Models from folders in the published layout, which these tests write themselves.
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -42,7 +44,7 @@ class Folder {
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   void write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name) << text;
+    std::ofstream(path_ / name, std::ios::binary) << text;
   }
 
  private:
@@ -285,6 +287,121 @@ TEST_CASE("Tensors that are missing, unknown or of another shape are named") {
   same.add("lm_head.weight", loglinear::Tensor(same["model.embeddings.weight"]));
   write_safetensors(folder.path() / "model.safetensors", same);
   CHECK(error_of_loading(folder).empty());
+}
+
+TEST_CASE("Matrices of the network of level weights in float are not rounded in silence") {
+  for (const std::string network : {"l_mlp.0.weight", "l_mlp.2.weight"}) {
+    CAPTURE(network);
+    Folder folder;
+    folder.write("config.json", hybrid_json);
+    const Tensors narrow = random_tensors(hybrid_shapes(), DType::bf16),
+                  wide = random_tensors(hybrid_shapes(), DType::f32);
+    const std::string name = "model.layers.0.attn." + network;
+    Tensors mixed;
+    for (const std::string& one : narrow.names()) {
+      mixed.add(one, loglinear::Tensor(one == name ? wide[one] : narrow[one]));
+    }
+    write_safetensors(folder.path() / "model.safetensors", mixed);
+    const auto model = loglinear::load_language_model<float>(folder.path());
+    CHECK(model.weight(name) == mixed.matrix<float>(name));
+  }
+}
+
+TEST_CASE("A tied head in float is compared with the embedding of the file") {
+  Folder folder;
+  folder.write("config.json", hybrid_json);
+  Tensors tensors = random_tensors(hybrid_shapes(), DType::f32);
+  tensors.add("lm_head.weight", loglinear::Tensor(tensors["model.embeddings.weight"]));
+  write_safetensors(folder.path() / "model.safetensors", tensors);
+  CHECK(error_of_loading(folder).empty());
+  CHECK(error_of_loading(folder, {.keep_narrow = true}).empty());
+  Tensors others = random_tensors(hybrid_shapes(), DType::f32);
+  others.add("lm_head.weight",
+             Eigen::MatrixXf(1.0001f * others.matrix<float>("model.embeddings.weight")));
+  write_safetensors(folder.path() / "model.safetensors", others);
+  CHECK(mentions(error_of_loading(folder, {.keep_narrow = true}), {"lm_head.weight", "differs"}));
+}
+
+TEST_CASE("Integers are no weights") {
+  Folder folder;
+  folder.write("config.json", mamba2_json);
+  for (const DType dtype : {DType::i8, DType::u8, DType::i64, DType::boolean, DType::f8_e4m3}) {
+    CAPTURE(loglinear::name_of(dtype));
+    Tensors tensors = random_tensors(mamba2_shapes(), DType::f32), quantised;
+    const std::string name = "backbone.layers.0.mixer.out_proj.weight";
+    for (const std::string& one : tensors.names()) {
+      loglinear::Tensor tensor = tensors[one];
+      if (one == name) {
+        tensor.dtype = dtype;
+        tensor.bytes.assign(8 * 16 * loglinear::size_of(dtype), std::byte{1});
+      }
+      quantised.add(one, std::move(tensor));
+    }
+    write_safetensors(folder.path() / "model.safetensors", quantised);
+    CHECK(mentions(error_of_loading(folder), {name, loglinear::name_of(dtype), "F16 or BF16"}));
+  }
+}
+
+TEST_CASE("A byte 0 hides nothing") {
+  Folder folder;
+  const std::string json = mamba2_json;
+  folder.write("config.json", json + '\0' + "{}");
+  CHECK(mentions(error_of_loading(folder), {"config.json", "byte 0", std::to_string(json.size())}));
+  folder.write("config.json", json);
+  const std::string index = R"({"weight_map": {"a": "b.safetensors"}})";
+  folder.write("model.safetensors.index.json", index + '\0' + "hidden");
+  CHECK(mentions(error_of_loading(folder), {"index.json", "byte 0"}));
+  folder.write("model.safetensors.index.json",
+               R"({"weight_map": {"a": "model.safetensors\u0000.elsewhere"}})");
+  CHECK(mentions(error_of_loading(folder), {"weight_map", "no name of a file"}));
+}
+
+TEST_CASE("Names and shapes of all weights follow from the options") {
+  using Shapes = std::map<std::string, std::pair<Eigen::Index, Eigen::Index>>;
+  for (const auto& [name, options] : test::model_cases()) {
+    CAPTURE(name);
+    const LanguageModel<float> model(options);
+    Shapes built, listed;
+    for (const std::string& weight : model.weight_names()) {
+      const auto value = model.weight(weight);
+      built[weight] = {value.rows(), value.cols()};
+    }
+    loglinear::detail::for_each_weight_shape<float>(
+        options, [&](const std::string& weight, Eigen::Index rows, Eigen::Index columns) {
+          CHECK(listed.try_emplace(weight, rows, columns).second);
+        });
+    CHECK(listed == built);
+  }
+}
+
+TEST_CASE("A small folder takes no memory for the model that it asks for") {
+  // Each of them would have more coefficients than an address space has bytes for; what is refused
+  // is what the file has, not the memory.
+  const auto refused = [](const std::string& key, const std::string& larger) {
+    std::string json = mamba2_json;
+    const auto at = json.find('"' + key + "\": ");
+    REQUIRE(at != std::string::npos);
+    json.replace(at, json.find(',', at) - at, '"' + key + "\": " + larger);
+    Folder folder;
+    folder.write("config.json", json);
+    write_safetensors(folder.path() / "model.safetensors",
+                      random_tensors(mamba2_shapes(), DType::f32));
+    return error_of_loading(folder);
+  };
+  CHECK(mentions(refused("vocab_size", "1073741824"), {"embeddings.weight", "1073741824, 8"}));
+  CHECK(mentions(refused("num_hidden_layers", "65536"), {"missing", "layers.1.", "others"}));
+  CHECK(mentions(refused("state_size", "1048576"), {"conv1d.weight", "2097168, 4"}));
+  CHECK(mentions(refused("conv_kernel", "1048576"), {"conv1d.weight", "24, 1048576"}));
+  // Nor does a header that claims more than its file has.
+  Folder folder;
+  folder.write("config.json", mamba2_json);
+  const std::string header = R"({"backbone.embeddings.weight":
+      {"dtype": "F32", "shape": [1073741824, 8], "data_offsets": [0, 4]}})";
+  const std::uint64_t length = header.size();
+  std::string file(8, '\0');
+  std::memcpy(file.data(), &length, 8);
+  folder.write("model.safetensors", file + header + "1234");
+  CHECK(mentions(error_of_loading(folder), {"embeddings.weight", "4 bytes", "34359738368"}));
 }
 
 TEST_CASE("A model that is written is read again, to the bit") {

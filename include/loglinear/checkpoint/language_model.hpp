@@ -17,10 +17,12 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "loglinear/checkpoint/detail/model_files.hpp"
+#include "loglinear/checkpoint/detail/weight_shapes.hpp"
 #include "loglinear/checkpoint/model_configuration.hpp"
 #include "loglinear/checkpoint/model_configuration_text.hpp"
 #include "loglinear/checkpoint/safetensors.hpp"
@@ -41,25 +43,26 @@ struct LanguageModelFolder {
 
 namespace detail {
 
-/// Throws unless the files hold the model's weights and nothing else, but for a tied head.
-inline void require_same_names(const std::map<std::string, ListedTensor>& listed,
-                               const std::vector<std::string>& weights, bool is_tied,
-                               const std::string& source) {
-  std::vector<std::string> missing, surplus;
-  for (const std::string& name : weights) {
-    if (!listed.contains(name)) missing.push_back(name);
-  }
-  const std::set<std::string> known(weights.begin(), weights.end());
-  for (const auto& tensor : listed) {
-    const bool is_head = is_tied && tensor.first == "lm_head.weight";
-    if (!known.contains(tensor.first) && !is_head) surplus.push_back(tensor.first);
-  }
-  if (!missing.empty()) {
-    refuse(source, "tensors of the model are missing: " + in_quotes(missing));
-  }
-  if (!surplus.empty()) {
-    refuse(source, "there are tensors that are none of the model's: " + in_quotes(surplus) +
-                       "; an option of config.json that is off may need them");
+/// Throws unless a tensor has the shape of a weight, dimensions of 1 aside.
+inline void require_shape(const Tensor& tensor, const std::string& name, Index rows, Index columns,
+                          const std::string& source) {
+  const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows),
+                                         static_cast<std::uint64_t>(columns)};
+  if (squeezed(tensor.shape) == squeezed(shape)) return;
+  refuse_tensor(source, name,
+                "is " + tensor.description() + "; config.json makes it [" + std::to_string(rows) +
+                    ", " + std::to_string(columns) + "]");
+}
+
+/// Throws unless all tensors are of a dtype that weights are stored in: integers are those of a
+/// quantised model, whose scales would be lost.
+inline void require_floating_point(const std::map<std::string, ListedTensor>& listed,
+                                   const std::vector<std::filesystem::path>& files) {
+  for (const auto& [name, tensor] : listed) {
+    if (tensor.described.dtype <= DType::bf16) continue;
+    refuse_tensor(
+        files[tensor.file].string(), name,
+        "is " + tensor.described.description() + "; a weight must be F64, F32, F16 or BF16");
   }
 }
 
@@ -67,22 +70,57 @@ inline void require_same_names(const std::map<std::string, ListedTensor>& listed
 template <class Scalar>
 [[nodiscard]] bool are_narrow(const std::map<std::string, ListedTensor>& listed) {
   return std::all_of(listed.begin(), listed.end(), [](const auto& tensor) {
-    return tensor.second.dtype == DType::bf16 || !NamedWeights<Scalar>::is_projection(tensor.first);
+    // A mixer's own names of the network of level weights have nothing before them.
+    std::string_view name = tensor.first;
+    const std::size_t network = name.find("l_mlp.");
+    if (network != name.npos) name.remove_prefix(network);
+    return tensor.second.described.dtype == DType::bf16 ||
+           !NamedWeights<Scalar>::is_projection(name);
   });
+}
+
+/// Throws unless the headers list the model's weights in their shapes and nothing else, but for a
+/// tied head. Takes no memory for a weight.
+template <class Scalar>
+void require_same_weights(const std::map<std::string, ListedTensor>& listed,
+                          const LanguageModelOptions& options,
+                          const std::vector<std::filesystem::path>& files,
+                          const std::string& source) {
+  constexpr std::size_t most_named = 1000;
+  std::vector<std::string> missing, surplus;
+  std::set<std::string> known;
+  const auto compare = [&](const std::string& name, Index rows, Index columns) {
+    const auto found = listed.find(name);
+    if (found == listed.end()) {
+      if (missing.size() < most_named) missing.push_back(name);
+      return;
+    }
+    known.insert(name);
+    require_shape(found->second.described, name, rows, columns, files[found->second.file].string());
+  };
+  for_each_weight_shape<Scalar>(options, compare);
+  if (!missing.empty()) {
+    refuse(source, "tensors of the model are missing: " + in_quotes(missing));
+  }
+  for (const auto& tensor : listed) {
+    if (known.contains(tensor.first)) continue;
+    if (options.tie_word_embeddings && tensor.first == "lm_head.weight") {
+      compare(tensor.first, options.vocab_size, hidden_size(options));
+    } else {
+      surplus.push_back(tensor.first);
+    }
+  }
+  if (!surplus.empty()) {
+    refuse(source, "there are tensors that are none of the model's: " + in_quotes(surplus) +
+                       "; an option of config.json that is off may need them");
+  }
 }
 
 /// A tensor in the shape of a weight.
 template <class Scalar>
 [[nodiscard]] Matrix<Scalar> weight_from(const Tensors& tensors, const std::string& name,
                                          Index rows, Index columns) {
-  const Tensor& tensor = tensors[name];
-  const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows),
-                                         static_cast<std::uint64_t>(columns)};
-  if (squeezed(tensor.shape) != squeezed(shape)) {
-    refuse_tensor(tensors.source, name,
-                  "is " + tensor.description() + "; config.json makes it [" + std::to_string(rows) +
-                      ", " + std::to_string(columns) + "]");
-  }
+  require_shape(tensors[name], name, rows, columns, tensors.source);
   const RowMajorMatrix<Scalar> values = tensors.template matrix<Scalar>(name);
   const double limit = magnitude_limit<Scalar>(), largest = max_abs(values);
   if (largest > limit) {
@@ -101,8 +139,9 @@ template <class Scalar>
 ///
 /// F32, F16 and BF16 are converted to float exactly. Needs the model and one file at a time in
 /// memory. \throws std::system_error where a file cannot be read, CheckpointError for a
-/// configuration as `language_model_options` does, for tensors that are missing, unknown or of
-/// another shape, by name, and for coefficients that are not finite or too large
+/// configuration as `language_model_options` does, for tensors that are missing, unknown, of
+/// another shape or of integers, by name, before memory is taken for the model, and for
+/// coefficients that are not finite or too large
 template <class Scalar>
 [[nodiscard]] LanguageModel<Scalar> load_language_model(const std::filesystem::path& folder,
                                                         const LanguageModelFolder& how = {}) {
@@ -111,29 +150,37 @@ template <class Scalar>
       language_model_options(detail::read_text(config), config.string(), how.ignored_keys);
   const std::vector<std::filesystem::path> files = detail::model_files(folder);
   const auto listed = detail::list_tensors(files);
+  detail::require_floating_point(listed, files);
   const bool is_narrow = how.keep_narrow.value_or(detail::are_narrow<Scalar>(listed));
-  std::optional<LanguageModel<Scalar>> built;
+  const auto about_config = [&](const std::invalid_argument& error) {
+    detail::refuse_from(config.string(), error);
+  };
   detail::handling<std::invalid_argument>(
-      [&] { built.emplace(options, is_narrow); },
-      [&](const std::invalid_argument& error) { detail::refuse_from(config.string(), error); });
+      [&] { detail::for_each_weight_shape<Scalar>(options, [](const auto&...) {}); }, about_config);
+  detail::require_same_weights<Scalar>(listed, options, files, folder.string());
+  std::optional<LanguageModel<Scalar>> built;
+  detail::handling<std::invalid_argument>([&] { built.emplace(options, is_narrow); }, about_config);
   LanguageModel<Scalar> model = std::move(*built);
-  detail::require_same_names(listed, model.weight_names(), options.tie_word_embeddings,
-                             folder.string());
-  detail::Matrix<Scalar> head;
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const Tensors tensors = read_safetensors(files[i]);
+  // A tied head may be there, too: it is compared with the embedding of the files, not with what
+  // the model has rounded it to.
+  const bool has_tied_head = options.tie_word_embeddings && listed.contains("lm_head.weight");
+  const std::string embedding = model.weight_names().front();
+  detail::Matrix<Scalar> head, table;
+  for (const std::filesystem::path& file : files) {
+    const Tensors tensors = read_safetensors(file);
     for (const std::string& name : tensors.names()) {
-      if (options.tie_word_embeddings && name == "lm_head.weight") {
+      if (has_tied_head && name == "lm_head.weight") {
         head = detail::weight_from<Scalar>(tensors, name, options.vocab_size,
                                            detail::hidden_size(options));
         continue;
       }
       const auto old = model.weight(name);
-      model.set_weight(name, detail::weight_from<Scalar>(tensors, name, old.rows(), old.cols()));
+      auto value = detail::weight_from<Scalar>(tensors, name, old.rows(), old.cols());
+      if (has_tied_head && name == embedding) table = value;
+      model.set_weight(name, std::move(value));
     }
   }
-  const std::string embedding = model.weight_names().front();
-  if (head.size() != 0 && head != model.weight(embedding)) {
+  if (head != table) {
     detail::refuse_tensor(folder.string(), "lm_head.weight",
                           "differs from " + embedding + "; with tie_word_embeddings it must not");
   }

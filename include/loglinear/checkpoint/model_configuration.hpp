@@ -137,8 +137,13 @@ class ModelConfigurationReader {
   template <class Options>
   void read_common(Options& o) {
     o.hidden_size = fields_.get<Index>({"hidden_size"}, 2048);
+    require(o.hidden_size >= 1 && o.hidden_size <= largest_dimension, "hidden_size",
+            "between 1 and " + std::to_string(largest_dimension));
     o.norm_eps = fields_.get<double>({"norm_eps", "layer_norm_epsilon"}, o.norm_eps);
-    o.num_levels = static_cast<int>(fields_.get<Index>({"num_levels"}, Index{o.num_levels}));
+    const Index levels = fields_.get<Index>({"num_levels"}, Index{o.num_levels});
+    require(levels >= 2 && levels <= max_level_limit + 1, "num_levels",
+            "between 2 and " + std::to_string(max_level_limit + 1));
+    o.num_levels = static_cast<int>(levels);
     o.chunk_size = fields_.get<Index>({"chunk_size"}, o.chunk_size);
     o.initializer_range = fields_.get<double>({"initializer_range"}, o.initializer_range);
     o.level_weights = family_.level_weights;

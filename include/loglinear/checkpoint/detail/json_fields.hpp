@@ -5,6 +5,7 @@
 // A JSON object of options, read key by key, so that those nobody asked for are found. Python
 // writes numbers that JSON does not have, Infinity, -Infinity and NaN: they are read too.
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -51,6 +52,11 @@ namespace loglinear::detail {
 
 /// \throws CheckpointError, which says where, for what is no JSON
 [[nodiscard]] inline nlohmann::json parsed_json(std::string_view text, const std::string& source) {
+  // The parser takes a byte 0 for the end of the text, and would not see what follows it.
+  const std::size_t zero = text.find('\0');
+  if (zero != std::string_view::npos) {
+    refuse(source, "has a byte 0 at " + std::to_string(zero) + "; JSON has none");
+  }
   nlohmann::json json;
   handling<nlohmann::json::exception>(
       [&] { json = nlohmann::json::parse(with_python_numbers_quoted(text)); },

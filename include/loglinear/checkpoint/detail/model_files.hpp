@@ -49,7 +49,9 @@ namespace loglinear::detail {
   std::set<std::string> names;
   for (const auto& item : json["weight_map"].items()) {
     const std::string name = item.value().is_string() ? item.value().get<std::string>() : "";
-    if (name.empty() || name.find('/') != std::string::npos || name == "..") {
+    // A system would take a byte 0 for the end of the name.
+    const bool is_path = name.find('/') != std::string::npos || name == "." || name == "..";
+    if (name.empty() || is_path || name.find('\0') != std::string::npos) {
       refuse(index.string(), "weight_map has " + in_quotes(item.key()) +
                                  " in what is no name of a file of the folder");
     }
@@ -60,10 +62,11 @@ namespace loglinear::detail {
   return files;
 }
 
-/// What the headers say about all tensors of some files, and in which file each lies.
+/// What the headers say about all tensors of some files, and in which file each lies. \throws
+/// CheckpointError where a shape does not agree with the bytes that are there
 struct ListedTensor {
   std::size_t file;
-  DType dtype;
+  Tensor described;  // without its bytes
 };
 [[nodiscard]] inline std::map<std::string, ListedTensor> list_tensors(
     const std::vector<std::filesystem::path>& files) {
@@ -73,7 +76,13 @@ struct ListedTensor {
     const FileBytes bytes(source);
     const HeaderReader header = read_header(bytes, source);
     for (const auto& [name, entry] : header.entries) {
-      if (!all.try_emplace(name, ListedTensor{i, *entry.dtype}).second) {
+      Tensor described{.dtype = *entry.dtype,
+                       .shape = *entry.shape,
+                       .bytes = {},
+                       .other_dtype = entry.other_dtype};
+      const std::uint64_t length = (*entry.data_offsets)[1] - (*entry.data_offsets)[0];
+      require_legal_size(described, length, name, source);
+      if (!all.try_emplace(name, ListedTensor{i, std::move(described)}).second) {
         refuse_tensor(source, name, "is in another file of the model, too");
       }
     }
