@@ -9,7 +9,9 @@
 using Model = loglinear::LanguageModel<float>;
 
 std::vector<std::int32_t> bytes_of(std::string_view text) {
-  return {text.begin(), text.end()};
+  std::vector<std::int32_t> tokens;
+  for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));  // 0 ... 255
+  return tokens;
 }
 
 int main() {

@@ -36,10 +36,18 @@ std::vector<std::int32_t> bytes_of(std::string_view text) {
   return tokens;
 }
 
+void require_written() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw std::runtime_error("standard output cannot be written");
+  }
+}
+
 std::string memory_text(const Model& model, const Model::Cache& cache) {
   bool is_constant = true;
   for (const auto& attention : model.options().attn) {
-    is_constant = is_constant && (attention.layers.empty() || attention.window_size != 0);
+    const bool is_full = attention.window_size != 0 &&
+                         cache.size() + 1 >= static_cast<std::uint64_t>(attention.window_size);
+    is_constant = is_constant && (attention.layers.empty() || is_full);
   }
   return "weights " + size_text(model.weight_bytes()) + "; a stream " +
          size_text(cache.memory_bytes()) +

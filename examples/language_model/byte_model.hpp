@@ -19,6 +19,9 @@ using Model = loglinear::LanguageModel<float>;
 /// The tokens of a text, one a byte.
 [[nodiscard]] std::vector<std::int32_t> bytes_of(std::string_view text);
 
+/// Sends standard output on its way. \throws std::runtime_error where it could not be written
+void require_written();
+
 /// What a stream keeps and what the model keeps, "weights 1.2 MB; a stream 48.0 KB at any length".
 [[nodiscard]] std::string memory_text(const Model& model, const Model::Cache& cache);
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <string>
 
 #include "byte_model.hpp"
@@ -21,7 +22,7 @@ double seconds_since(Clock::time_point begin) {
 
 void write_byte(std::int32_t token) {
   std::putchar(token);
-  std::fflush(stdout);
+  language_model::require_written();
 }
 
 struct Options {
@@ -49,6 +50,7 @@ void generate(const Options& options) {
   }
   const double seconds = seconds_since(decoding);
   std::fputc('\n', stdout);
+  language_model::require_written();
   std::fprintf(stderr, "prompt: %zu tokens in %.3f s\n", prompt.size(), prefill_seconds);
   std::fprintf(stderr, "generated: %lld tokens in %.3f s, %.0f tokens/s\n",
                static_cast<long long>(options.tokens), seconds,
@@ -73,6 +75,7 @@ int main(int argc, char** argv) {
   app.add_option("--top-k", options.sampling.top_k, "draw from so many most likely bytes; 0: all")
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed, "of the draws, at least 1")
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {

@@ -357,11 +357,11 @@ TEST_CASE("A byte 0 hides nothing") {
 }
 
 TEST_CASE("Names and shapes of all weights follow from the options") {
-  using Shapes = std::map<std::string, std::pair<Eigen::Index, Eigen::Index>>;
+  using Sizes = std::map<std::string, std::pair<Eigen::Index, Eigen::Index>>;
   for (const auto& [name, options] : test::model_cases()) {
     CAPTURE(name);
     const LanguageModel<float> model(options);
-    Shapes built, listed;
+    Sizes built, listed;
     for (const std::string& weight : model.weight_names()) {
       const auto value = model.weight(weight);
       built[weight] = {value.rows(), value.cols()};

@@ -11,6 +11,7 @@ fail() {
 }
 "$make_folder" "$work/model"
 "$make_folder" "$work/growing" 0
+"$make_folder" "$work/window" 20
 
 # As many bytes as asked for, after the prompt, the same for the same seed.
 "$generate" "$work/model" --prompt Once --tokens 300 --seed 7 >"$work/one" 2>"$work/log"
@@ -24,6 +25,10 @@ grep -q '300 tokens in .* tokens/s' "$work/log" || fail "no speed"
 grep -q 'memory: weights .*; a stream .* at any length' "$work/log" || fail "no constant memory"
 "$generate" "$work/growing" --tokens 5 >/dev/null 2>"$work/log"
 grep -q 'after 6 tokens, and growing' "$work/log" || fail "attention without a window must grow"
+"$generate" "$work/window" --tokens 5 >/dev/null 2>"$work/log"
+grep -q 'after 6 tokens, and growing' "$work/log" || fail "a window that is not full yet grows"
+"$generate" "$work/window" --tokens 50 >/dev/null 2>"$work/log"
+grep -q 'at any length' "$work/log" || fail "a window that is full grows no more"
 
 # Greedy text does not depend on the seed.
 "$generate" "$work/model" --temperature 0 --seed 1 >"$work/one" 2>/dev/null
@@ -47,4 +52,24 @@ grep -q 'config.json' "$work/log" || fail "the missing file is not named"
 grep -q 'temperature is -1' "$work/log" || fail "the temperature is not named"
 : >"$work/empty"
 "$score" "$work/model" "$work/empty" 2>/dev/null && fail "an empty text was scored"
+"$generate" "$work/model" --seed -1 >/dev/null 2>&1 && fail "a seed of -1 was taken"
+"$score" "$work/model" "$work/text" --length -1 >/dev/null 2>&1 && fail "a length of -1 was taken"
+"$score" "$work/model" "$work/text" --length 1 >/dev/null 2>"$work/log" && fail "nothing was scored"
+grep -q 'length is 1' "$work/log" || fail "the length is not named"
+"$score" "$work/model" "$work" >/dev/null 2>"$work/log" && fail "a folder was scored"
+grep -q "$work: is no regular file" "$work/log" || fail "the folder is not named"
+"$score" "$work/model" "$work/none" >/dev/null 2>"$work/log" && fail "a missing file was scored"
+grep -q "$work/none: cannot be read" "$work/log" || fail "the missing file is not named"
+if [ -w /dev/full ]; then
+  "$generate" "$work/model" >/dev/full 2>"$work/log" && fail "generate wrote to a full device"
+  grep -q 'standard output cannot be written' "$work/log" || fail "generate does not say so"
+  "$score" "$work/model" "$work/text" >/dev/full 2>"$work/log" && fail "score wrote to a full device"
+  grep -q 'standard output cannot be written' "$work/log" || fail "score does not say so"
+fi
+
+# A text is read in pieces: this one, of holes alone, would fill no memory that there is.
+if truncate -s 100G "$work/endless" 2>/dev/null; then
+  "$score" "$work/model" "$work/endless" --length 100 --stretches 3 >"$work/rows" 2>/dev/null
+  grep -q '^all,297,' "$work/rows" || fail "three stretches of 100 bytes have 297 to predict"
+fi
 exit 0
