@@ -4,10 +4,13 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <loglinear/checkpoint/detail/files.hpp>
 #include <numbers>
 #include <span>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +33,33 @@ std::uint64_t hash_of(const std::string& text) {
 /// What a checkpoint must share with the training that goes on from it.
 std::string identity_of(const Options& options, const learning::Text& text) {
   return options.line() + " text=" + std::to_string(hash_of(text.part(learning::Part::training)));
+}
+
+/// Everything that the files of a complete training depend on, a line for each kind of thing.
+std::string record_of(const Options& options, const learning::Text& text) {
+  const std::string test_text = std::to_string(hash_of(text.part(learning::Part::evaluation)));
+  std::string record = identity_of(options, text) + "\ntest_text=" + test_text +
+                       "\nseed=" + std::to_string(options.seed) +
+                       "\ndtype=" + std::string(name_of(options.matrices)) +
+                       "\ntest_bytes=" + std::to_string(options.test_bytes) + "\nevaluate=";
+  for (const learning::Setting& test : options.tests) record += std::to_string(test.length) + ' ';
+  return record + '\n';
+}
+
+/// \throws std::runtime_error where a complete training was of other options than these
+void require_same(const std::filesystem::path& recorded, const std::string& record) {
+  std::ifstream file(recorded, std::ios::binary);
+  const std::string before{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (before == record) return;
+  throw std::runtime_error(recorded.parent_path().string() +
+                           " holds a complete training of other options or another text; give "
+                           "another --out. It was of\n" +
+                           (before.empty() ? "options that it does not record" : before) +
+                           "\nand is now to be of\n" + record);
+}
+
+void write(const std::filesystem::path& path, const std::string& text) {
+  loglinear::detail::Replacement(path.string()).write({std::as_bytes(std::span(text))});
 }
 
 /// The losses on the part of the text that was not trained on, in bits a byte. The margin is that
@@ -69,12 +99,14 @@ struct Table {
 
 void run(const Options& options) {
   const std::filesystem::path out = options.out;
+  const learning::Text text = learning::Text::of_folder(options.text, options.text_ending);
+  const std::string record = record_of(options, text);
   if (std::filesystem::exists(out / "scores.csv")) {
+    require_same(out / "options.txt", record);
     std::printf("%s is complete\n", options.out.c_str());
     return;
   }
   std::filesystem::create_directories(out);
-  const learning::Text text = learning::Text::of_folder(options.text, options.text_ending);
   text.require_legal({options.training.length, 1});
   for (const learning::Setting& test : options.tests) text.require_legal(test);
   // Throws before the training instead of after it.
@@ -101,9 +133,8 @@ void run(const Options& options) {
       if (score.group == "all") table.add(score, training.seconds);
     }
   }
-  const std::string csv = table.csv.str();
-  loglinear::detail::Replacement((out / "scores.csv").string())
-      .write({std::as_bytes(std::span(csv))});
+  write(out / "options.txt", record);
+  write(out / "scores.csv", table.csv.str());
   std::filesystem::remove(checkpoint);
 }
 

@@ -79,3 +79,15 @@ grep -q "another training" log || fail "$(cat log)"
 # shellcheck disable=SC2086
 "$program" $training --mixer mamba2 --out killed > log 2>&1 || fail "$(cat log)"
 grep -q "is complete" log || fail "a complete training was run again"
+
+# What is complete does not stand for a training of other options, or of another text.
+mkdir other && sed 's/alpha/omega/' text/sentences > other/sentences
+for more in --tied "--seed 2" "--dtype f32"; do
+  # shellcheck disable=SC2086
+  "$program" $training --mixer mamba2 --out killed $more > log 2>&1 && fail "$more was taken for complete"
+  grep -q "complete training of other options" log || fail "$more: $(cat log)"
+done
+# shellcheck disable=SC2086
+"$program" --text other ${training#--text text} --mixer mamba2 --out killed > log 2>&1 && fail "another text"
+grep -q "complete training of other options" log || fail "another text: $(cat log)"
+exit 0
