@@ -100,7 +100,8 @@ void require_same_weights(const std::map<std::string, ListedTensor>& listed,
   };
   for_each_weight_shape<Scalar>(options, compare);
   if (!missing.empty()) {
-    refuse(source, "tensors of the model are missing: " + in_quotes(missing));
+    const char* const more = missing.size() < most_named ? "" : " or more";
+    refuse(source, "tensors of the model are missing: " + in_quotes(missing) + more);
   }
   for (const auto& tensor : listed) {
     if (known.contains(tensor.first)) continue;
