@@ -122,6 +122,9 @@ TEST_CASE("an object of other options than the one that is sent is refused by th
     return Fading({.inner = {.gamma = gamma}, .d_model = 4, .d_k = 4, .d_v = 4});
   };
   check(fading(0.9), fading(0.5), "inner is ", "gamma=0.5");
+  Fading stream = fading(0.9);
+  const StreamPart<Fading> part(ranks.is_last() ? fading(0.5) : stream, 0);
+  CHECK(mentions(error_of([&] { mpi::append(stream, part, ranks); }), {"stream.inner is "}));
   using Layer = LogLinearAttention<GLA>;
   const auto bounded = [](OutputBound bound) {
     return MultiHeadAttention<Layer>(
