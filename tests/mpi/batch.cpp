@@ -194,6 +194,32 @@ TEST_CASE("a batch over many ranks is the batch in one process", "[mpi]") {
   }
 }
 
+TEST_CASE("batches of as many heads in other sequences are refused on all ranks", "[mpi]") {
+  const mpi::Ranks ranks;
+  for (const int guilty : {0, ranks.count() - 1}) {
+    const bool is_guilty = ranks.rank() == guilty;
+    const Index B = is_guilty ? 2 : 1, H = is_guilty ? 1 : 2, T = 4, D = 3;
+    const std::vector<double> numbers(2 * T * D, 0.1), ones(2 * T * 9, 1);
+    std::vector<double> out(2 * T * D, 7);
+    using In = HeadArray<const double>;
+    const In all = In::bthd(numbers.data(), B, T, H, D);
+    const BatchInputs<double> in{
+        .q = all, .k = all, .v = all, .lambda = In::bthd(ones.data(), B, T, H, 9)};
+    BatchStates<double> states(2, LogLinearState<double>(8, D, D));
+    const std::string error = error_of([&] {
+      mpi::chunkwise(in, HeadArray<double>::bthd(out.data(), B, T, H, D), states, ranks);
+    });
+    INFO("rank " << ranks.rank() << " of " << ranks.count() << ": " << error);
+    CHECK(error.empty() == (ranks.count() == 1));
+    if (ranks.count() == 1) continue;
+    CHECK(mentions(error, {"on rank " + std::to_string(guilty == 0 ? 1 : guilty) +
+                               ": the number of sequences is ",
+                           "as on rank 0"}));
+    CHECK(states[0].size() == 0);
+    CHECK(out == std::vector<double>(out.size(), 7));
+  }
+}
+
 TEST_CASE("stretches that begin with chunks change no bit of one pass", "[mpi]") {
   const mpi::Ranks ranks;
   test::Random random(70);

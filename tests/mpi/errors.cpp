@@ -161,6 +161,41 @@ TEST_CASE("a tape of another pass than on other ranks is refused", "[mpi]") {
   CHECK(mentions(error, {"the tape", "another pass"}) == (ranks.count() > 1));
 }
 
+TEST_CASE("a tape of fewer ranks, of another rank or of no pass is refused", "[mpi]") {
+  const mpi::Ranks ranks, alone(MPI_COMM_SELF);
+  mpi::Tape<double> tape;
+  Call call(ranks);
+  const Array<double> d_out = Array<double>::Ones(call.mine.count, 3);
+  const auto refusal = [&](const mpi::Tape<double>& used) {
+    return error_of([&] {
+      static_cast<void>(mpi::chunkwise_gradient(call.tokens.inputs(), used, d_out, ranks));
+    });
+  };
+  CHECK(mentions(refusal(tape), {"on rank 0: the size of the ranks of the tape is 0"}));
+  static_cast<void>(mpi::chunkwise(call.tokens.inputs(), call.state, alone, {}, &tape));
+  const std::string count = std::to_string(ranks.count());
+  const std::string error = refusal(tape);
+  CHECK(error.empty() == (ranks.count() == 1));
+  CHECK((error.empty() || mentions(error, {"on rank 0: the size of the ranks of the tape is 1",
+                                           "it must be " + count})));
+  static_cast<void>(call.run());
+  if (ranks.count() == 1) return;
+  const int other = ranks.count() - 1 - ranks.rank();
+  MPI_Comm turned = MPI_COMM_NULL;  // the same ranks, the last one first
+  MPI_Comm_split(MPI_COMM_WORLD, 0, other, &turned);
+  {
+    const mpi::Ranks from_the_end(turned);
+    LogLinearState<double> state(8, 4, 3);
+    for (const Schedule schedule : {Schedule::scan, Schedule::pipelined}) {
+      static_cast<void>(mpi::chunkwise(call.tokens.inputs(), state, from_the_end,
+                                       {.schedule = schedule, .chunk_size = 8}, &tape));
+      CHECK(mentions(refusal(tape), {"on rank 0: the tape", "of another rank's tokens"}));
+      CHECK(refusal(call.tape).empty());  // and then they go on
+    }
+  }
+  MPI_Comm_free(&turned);
+}
+
 TEST_CASE("other failures than refusals reach all ranks, too", "[mpi]") {
   const mpi::Ranks ranks;
   for (int guilty = 0; guilty < ranks.count(); ++guilty) {

@@ -108,3 +108,26 @@ TEST_CASE("a sequence over many ranks is the sequence in one process", "[mpi]") 
     }
   }
 }
+
+TEST_CASE("a rank without tokens gets reads without rows, of as many columns as others", "[mpi]") {
+  const mpi::Ranks ranks;
+  for (const Schedule schedule : {Schedule::scan, Schedule::pipelined}) {
+    for (int with_tokens = -1; with_tokens < ranks.count(); ++with_tokens) {  // -1 is none
+      INFO("rank " << ranks.rank() << " of " << ranks.count() << ", tokens on " << with_tokens);
+      const Index length = ranks.rank() == with_tokens ? 5 : 0;
+      const Array<double> q = Array<double>::Ones(length, 4), v = Array<double>::Ones(length, 3),
+                          lambda = Array<double>::Ones(length, 9);
+      SequenceInputs<double> in{};
+      if (length > 0) in = {.q = q, .k = q, .v = v, .lambda = lambda};
+      LogLinearState<double> state(8, 4, 3);
+      mpi::Tape<double> tape;
+      const Array<double> out = mpi::chunkwise(in, state, ranks, {.schedule = schedule}, &tape);
+      CHECK(out.rows() == length);
+      CHECK(out.cols() == 3);
+      const bool comes_after = with_tokens >= 0 && ranks.rank() >= with_tokens;
+      CHECK(state.size() == (comes_after ? 5u : 0u));
+      const Array<double> d_out = Array<double>::Ones(length, 3);
+      CHECK(mpi::chunkwise_gradient(in, tape, d_out, ranks).q.rows() == length);
+    }
+  }
+}

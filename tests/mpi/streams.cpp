@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -94,11 +96,101 @@ TEST_CASE("parts that do not meet are refused on all ranks", "[mpi]") {
     if (ranks.count() == 1) continue;
     const std::string error =
         error_of([&] { mpi::broadcast(ranks.rank() == guilty ? narrow : stream, 0, ranks); });
-    CHECK(mentions(error, {"on rank ", "an array of another rank's object"}));
+    CHECK(mentions(error, {"on rank ", "d_k is ", "as in the object that is sent"}));
   }
   Layer stream = layer;
   CHECK(mentions(error_of([&] { mpi::broadcast(stream, ranks.count(), ranks); }),
                  {"the rank to broadcast from"}));
+}
+
+TEST_CASE("an object of other options than the one that is sent is refused by their name",
+          "[mpi]") {
+  const mpi::Ranks ranks;
+  if (ranks.count() == 1) return;
+  const auto check = [&](auto layer, auto other, const char* option, const char* value) {
+    for (const int guilty : {0, ranks.count() - 1}) {
+      auto& own = ranks.rank() == guilty ? other : layer;
+      const std::string error = error_of([&] { mpi::broadcast(own, 0, ranks); });
+      INFO("rank " << ranks.rank() << ", spoilt " << guilty << ": " << error);
+      const std::string named = std::to_string(guilty == 0 ? 1 : guilty);
+      CHECK(mentions(error, {"on rank " + named + ": " + option, value, "that is sent"}));
+      CHECK(own.size() == 0);
+    }
+  };
+  using Fading = LogLinearAttention<RetNet>;
+  const auto fading = [](double gamma) {
+    return Fading({.inner = {.gamma = gamma}, .d_model = 4, .d_k = 4, .d_v = 4});
+  };
+  check(fading(0.9), fading(0.5), "inner is ", "gamma=0.5");
+  Fading stream = fading(0.9);
+  const StreamPart<Fading> part(ranks.is_last() ? fading(0.5) : stream, 0);
+  CHECK(mentions(error_of([&] { mpi::append(stream, part, ranks); }), {"stream.inner is "}));
+  using Layer = LogLinearAttention<GLA>;
+  const auto bounded = [](OutputBound bound) {
+    return MultiHeadAttention<Layer>(
+        {.d_model = 4, .d_k = 4, .d_v = 4, .n_heads = 2, .bound = bound});
+  };
+  check(bounded(OutputBound::none), bounded(OutputBound::always), "bound is ", "always");
+  const auto seeded = [](std::uint64_t seed) {
+    return Layer({.d_model = 4, .d_k = 4, .d_v = 4, .seed = seed});
+  };
+  Layer layer = seeded(static_cast<std::uint64_t>(ranks.rank()) + 1), first = seeded(1);
+  mpi::broadcast(layer, 0, ranks);  // the seed is not compared
+  const test::Vector<double> x = test::Random(4).vector<double>(4);
+  CHECK(difference(layer.forward(x), first.forward(x)) <= 0);
+}
+
+namespace {
+
+/// An object that cannot be copied on some ranks.
+struct Heavy {
+  explicit Heavy(bool is_too_heavy) : is_heavy(is_too_heavy) {}
+  Heavy(const Heavy& other) : is_heavy(other.is_heavy), number(other.number) {
+    if (is_heavy) throw std::bad_alloc();
+  }
+  Heavy& operator=(const Heavy&) = default;
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("number", self.number);
+  }
+
+  bool is_heavy;
+  double number = 0;
+};
+
+}  // namespace
+
+TEST_CASE("where one rank has no memory for a copy, none waits for it", "[mpi]") {
+  const mpi::Ranks ranks;
+  if (ranks.count() == 1) return;
+  Heavy heavy(ranks.is_last()), light(false);
+  heavy.number = light.number = ranks.rank() + 1;
+  std::string error;
+  try {
+    mpi::broadcast(heavy, 0, ranks);
+  } catch (const std::runtime_error& thrown) {
+    error = thrown.what();
+  }
+  CHECK(mentions(error, {"on rank " + std::to_string(ranks.count() - 1), "bad_alloc"}));
+  CHECK(heavy.number == ranks.rank() + 1);
+  mpi::broadcast(light, 0, ranks);
+  CHECK(light.number == 1);
+}
+
+TEST_CASE("bytes beyond what one message takes go in pieces", "[mpi]") {
+  const mpi::Ranks ranks;
+  for (const std::size_t size : {0u, 1u, 6u, 7u, 8u, 70u, 75u}) {
+    const std::size_t most = 7;
+    std::vector<std::byte> bytes, own(size);
+    for (std::size_t i = 0; i < size; ++i) bytes.push_back(static_cast<std::byte>(3 * i + size));
+    if (ranks.is_first()) own = bytes;
+    detail::broadcast_bytes(own, 0, ranks, most);
+    CHECK(own == bytes);
+    if (ranks.count() == 1) continue;
+    if (ranks.is_first()) detail::send_bytes(bytes, ranks.count() - 1, ranks, most);
+    if (ranks.is_last()) CHECK(detail::receive_bytes(0, ranks, most) == bytes);
+  }
 }
 
 namespace {

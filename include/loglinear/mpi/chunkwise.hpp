@@ -18,18 +18,20 @@
 
 namespace loglinear::detail {
 
-/// The reads of all heads; states and tape are changed where that has succeeded on all ranks.
+/// The reads of all heads, which are those of so many sequences; states and tape are changed where
+/// that has succeeded on all ranks.
 template <class Scalar>
 [[nodiscard]] std::vector<RowMajorMatrix<Scalar>> forward_on_ranks(
-    const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads,
+    const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads, Index sequences,
     BatchStates<Scalar>& states, Index chunk_size, mpi::Schedule schedule, Index d_k, Index d_v,
     int max_levels, mpi::Tape<Scalar>* tape) {
   RankForward<Scalar> work;
   std::vector<std::uint64_t> starts;
   for (const auto& state : states) starts.push_back(state.size());
   work.tape.options = {.schedule = schedule, .chunk_size = chunk_size};
-  work.tape.plan = plan_of(ranks, facts_of(heads, d_k, d_v, max_levels, chunk_size, schedule),
-                           std::move(starts));
+  work.tape.plan =
+      plan_of(ranks, facts_of(heads, sequences, d_k, d_v, max_levels, chunk_size, schedule),
+              std::move(starts));
   work.keeps_tape = tape != nullptr;
   work.heads = std::move(heads);
   BatchStates<Scalar> after;
@@ -78,7 +80,7 @@ namespace loglinear::mpi {
 /// \param ranks    the processes
 /// \param options  the same on all ranks
 /// \param tape     takes what a gradient needs, if given: on all ranks or on none
-/// \return the reads of this rank's tokens, T x d_v
+/// \return the reads of this rank's tokens, T x d_v, also where T is 0
 /// \throws std::invalid_argument on every rank, for what `loglinear::chunkwise` refuses on any of
 /// them and for what differs between ranks; the message names the rank. std::runtime_error for
 /// other failures of a rank. Nothing is changed then, on any rank
@@ -104,7 +106,7 @@ template <class Scalar>
     }
     states.push_back(state);
   });
-  auto out = detail::forward_on_ranks(ranks, {&in}, states, chunk_size, options.schedule,
+  auto out = detail::forward_on_ranks(ranks, {&in}, 1, states, chunk_size, options.schedule,
                                       state.d_k(), state.d_v(), state.max_levels(), tape);
   state = std::move(states[0]);
   return std::move(out[0]);
@@ -142,8 +144,8 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   });
   const detail::BatchShape& shape = heads->shape();
   const auto reads =
-      detail::forward_on_ranks(ranks, std::move(sequences), states, chunk_size, options.schedule,
-                               shape.d_k, shape.d_v, max_levels, tape);
+      detail::forward_on_ranks(ranks, std::move(sequences), in.q.batch(), states, chunk_size,
+                               options.schedule, shape.d_k, shape.d_v, max_levels, tape);
   for (std::size_t n = 0; n < reads.size(); ++n) {
     detail::put_rows(reads[n], out, heads->rows(static_cast<Eigen::Index>(n)));
   }

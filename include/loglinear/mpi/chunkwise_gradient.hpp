@@ -14,11 +14,23 @@
 
 namespace loglinear::detail {
 
-/// The gradients of all heads. `d_final` is that with respect to the states after all tokens, of
-/// each head, or empty.
+/// Throws unless the tape of a head is that of this rank's tokens. The tape has as many ranks.
+template <class Scalar>
+void require_tape_of(const mpi::Ranks& ranks, const mpi::Tape<Scalar>& tape, std::size_t n) {
+  const auto& head = tape.heads[n];
+  const bool needs_stretch = tape.options.schedule == mpi::Schedule::scan && !ranks.is_first();
+  if (head.tokens.start == tape.plan.start(ranks.rank(), n) &&
+      (!needs_stretch || head.stretch.has_value())) {
+    return;
+  }
+  fail("the tape", "of another rank's tokens", "what chunkwise has left on this rank");
+}
+
+/// The gradients of all heads, which are those of so many sequences. `d_final` is that with respect
+/// to the states after all tokens, of each head, or empty.
 template <class Scalar>
 [[nodiscard]] std::vector<SequenceGradients<Scalar>> backward_on_ranks(
-    const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads,
+    const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads, Index sequences,
     const mpi::Tape<Scalar>& tape, std::vector<SequenceArray<Scalar>> d_out,
     const std::vector<RowMajorMatrix<Scalar>>& d_final) {
   RankBackward<Scalar> work{.heads = std::move(heads), .tape = tape, .d_out = std::move(d_out)};
@@ -26,11 +38,14 @@ template <class Scalar>
   std::vector<std::uint64_t> starts;
   RankFacts facts;
   mpi::together(ranks, [&] {
+    require_size("the ranks of the tape", static_cast<Index>(tape.plan.facts.size()),
+                 ranks.count());
     require_size("the heads of the tape", static_cast<Index>(tape.heads.size()),
                  static_cast<Index>(count));
     const StretchLayout& layout = tape.plan.layout;
-    facts = facts_of(work.heads, layout.d_k, layout.d_v, static_cast<int>(layout.max_levels),
-                     tape.options.chunk_size, tape.options.schedule);
+    facts =
+        facts_of(work.heads, sequences, layout.d_k, layout.d_v, static_cast<int>(layout.max_levels),
+                 tape.options.chunk_size, tape.options.schedule);
     starts = tape.plan.starts;
     starts.resize(count);
     const Index size = layout.d_k * layout.d_v;
@@ -39,6 +54,7 @@ template <class Scalar>
       require_size("d_states", static_cast<Index>(d_final.size()), static_cast<Index>(count));
     for (std::size_t n = 0; n < count; ++n) {
       const SequenceInputs<Scalar>& in = *work.heads[n];
+      require_tape_of(ranks, tape, n);
       in.require_shapes(tape.heads[n].tokens.start, static_cast<int>(layout.max_levels));
       require_size("the sequence (tokens)", in.length(), tape.heads[n].tokens.length);
       require_matrix("d_out", work.d_out[n], in.length(),
@@ -96,7 +112,7 @@ template <class Scalar>
   const detail::FlushToZero<Scalar> flush;
   std::vector<detail::RowMajorMatrix<Scalar>> finals;
   if (d_final.size() > 0) finals.emplace_back(d_final);
-  return std::move(detail::backward_on_ranks<Scalar>(ranks, {&in}, tape, {d_out}, finals)[0]);
+  return std::move(detail::backward_on_ranks<Scalar>(ranks, {&in}, 1, tape, {d_out}, finals)[0]);
 }
 
 /// The same for every head of a batch.
@@ -124,7 +140,7 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const Tape<Scalar>& tape,
     }
   });
   std::vector<SequenceGradients<Scalar>> all = detail::backward_on_ranks<Scalar>(
-      ranks, std::move(sequences), tape, std::move(d_reads),
+      ranks, std::move(sequences), in.q.batch(), tape, std::move(d_reads),
       d_states == nullptr ? std::vector<detail::RowMajorMatrix<Scalar>>() : *d_states);
   std::optional<detail::HeadGradients<Scalar>> sums;
   std::vector<detail::RowMajorMatrix<Scalar>> initial;

@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <stdexcept>
 
+#include "loglinear/detail/base/error.hpp"
 #include "loglinear/mpi/detail/handles.hpp"
 
 namespace loglinear::mpi {
@@ -28,11 +30,17 @@ namespace loglinear::mpi {
 /// Where an exception leaves its scope all the same, it ends the job without its words.
 class Environment {
  public:
-  /// \throws std::runtime_error where MPI cannot begin
+  /// \throws std::runtime_error where MPI cannot begin, or supports no threads beside the one that
+  /// calls it; MPI has ended then
   Environment(int& argc, char**& argv) : exceptions_(std::uncaught_exceptions()) {
     int provided = 0;
     detail::require_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided),
                         "MPI_Init_thread");
+    if (provided >= MPI_THREAD_FUNNELED) return;
+    MPI_Finalize();
+    detail::raise(
+        std::runtime_error("loglinear: MPI_Init_thread provides MPI_THREAD_SINGLE; it must provide "
+                           "MPI_THREAD_FUNNELED or a higher level"));
   }
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;

@@ -141,7 +141,6 @@ class SharedPool {
     for (const LogLinearState<Scalar>& head : pool_->snapshot(found->second)) {
       detail::write_object(head, bytes);
     }
-    static_cast<void>(detail::int_of("the bytes of a stream", bytes.size()));
     return bytes;
   }
   void restore(Key key, const std::vector<std::byte>& bytes) {

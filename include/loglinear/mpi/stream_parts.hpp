@@ -83,8 +83,10 @@ void append(Layer& stream, const StreamPart<Layer, product>& part, const Ranks& 
 
 /// A layer, with its stream and its weights, or another object that a checkpoint takes, from one
 /// rank to all others, which have one of the same options. Called by all ranks. \throws
-/// std::invalid_argument on all ranks for another shape on one of them, std::runtime_error for
-/// other failures; all objects are as they were then. Needs a copy of the object
+/// std::invalid_argument on all ranks, by the name of the rank and of the option, for other options
+/// or another shape on one of them, std::runtime_error for other failures; all objects are as they
+/// were then. Compared are the options that `load` of a checkpoint compares (see
+/// checkpoint/configuration.hpp). Needs a copy of the object
 template <class Object>
 void broadcast(Object& object, int from, const Ranks& ranks) {
   std::vector<std::byte> bytes;
@@ -95,18 +97,17 @@ void broadcast(Object& object, int from, const Ranks& ranks) {
     length = bytes.size();
   });
   detail::require_mpi(MPI_Bcast(&length, 1, MPI_UINT64_T, from, ranks.comm()), "MPI_Bcast");
+  std::optional<Object> copy;
   together(ranks, [&] {
     bytes.resize(length);
-    static_cast<void>(detail::int_of("the bytes of the object", length));
+    if (ranks.rank() != from) copy.emplace(object);
   });
-  detail::require_mpi(
-      MPI_Bcast(bytes.data(), static_cast<int>(length), MPI_BYTE, from, ranks.comm()), "MPI_Bcast");
-  Object copy(object);
+  detail::broadcast_bytes(bytes, from, ranks);
   together(ranks, [&] {
     std::size_t at = 0;
-    if (ranks.rank() != from) detail::read_object(bytes, at, copy);
+    if (ranks.rank() != from) detail::read_object(bytes, at, *copy);
   });
-  if (ranks.rank() != from) object = std::move(copy);
+  if (ranks.rank() != from) object = std::move(*copy);
 }
 
 }  // namespace loglinear::mpi

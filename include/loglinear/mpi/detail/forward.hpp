@@ -38,6 +38,7 @@ struct RankForward {
   /// The reads and the levels as one process has them.
   void run(std::size_t n) {
     out[n] = run_chunkwise(*heads[n], levels[n], tape.options.chunk_size, states_of_tape(n));
+    if (heads[n]->length() == 0) out[n].resize(0, tape.plan.layout.d_v);  // v may have no columns
   }
   /// Those of a stretch alone.
   void run_stretch(std::size_t n) {

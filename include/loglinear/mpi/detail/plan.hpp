@@ -29,7 +29,8 @@ namespace loglinear::detail {
 /// What one rank says of its part.
 struct RankFacts {
   std::int64_t tokens = 0;
-  std::int64_t heads = 0, d_k = 0, d_v = 0, max_levels = 0;  // as on all other ranks
+  // As on all other ranks. `heads` are those of all sequences.
+  std::int64_t sequences = 0, heads = 0, d_k = 0, d_v = 0, max_levels = 0;
   std::int64_t chunk_size = 0, schedule = 0, scalar_bytes = 0;
   std::int64_t is_dense = 0, decays_values = 0;  // of its tokens
   [[nodiscard]] bool operator==(const RankFacts&) const = default;
@@ -61,7 +62,8 @@ inline void require_same(const std::vector<RankFacts>& facts) {
            ", as on rank 0");
     };
     require("the bytes of a number", &RankFacts::scalar_bytes);
-    require("the number of heads", &RankFacts::heads);
+    require("the number of sequences", &RankFacts::sequences);
+    require("the number of heads of all sequences", &RankFacts::heads);
     require("d_k", &RankFacts::d_k);
     require("d_v", &RankFacts::d_v);
     require("max_levels", &RankFacts::max_levels);
@@ -107,12 +109,13 @@ inline void require_same(const std::vector<RankFacts>& facts) {
   return plan;
 }
 
-/// What this rank says of its heads.
+/// What this rank says of its heads, which are those of so many sequences.
 template <class Scalar>
-[[nodiscard]] RankFacts facts_of(const std::vector<const SequenceInputs<Scalar>*>& heads, Index d_k,
-                                 Index d_v, int max_levels, Index chunk_size,
-                                 mpi::Schedule schedule) {
+[[nodiscard]] RankFacts facts_of(const std::vector<const SequenceInputs<Scalar>*>& heads,
+                                 Index sequences, Index d_k, Index d_v, int max_levels,
+                                 Index chunk_size, mpi::Schedule schedule) {
   RankFacts facts{.tokens = heads.empty() ? 0 : heads[0]->length(),
+                  .sequences = sequences,
                   .heads = static_cast<std::int64_t>(heads.size()),
                   .d_k = d_k,
                   .d_v = d_v,
