@@ -153,7 +153,6 @@ class TokenMixer {
 
   /// \name For the mixer
   /// \{
-
   /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
   /// All weights, by name.
