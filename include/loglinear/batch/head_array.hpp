@@ -69,17 +69,19 @@ class HeadArray {
     return {data_, sizes_, strides_};
   }
 
-  [[nodiscard]] Index batch() const { return sizes_[0]; }    ///< B
-  [[nodiscard]] Index rows() const { return sizes_[1]; }     ///< T, or n rows a token
-  [[nodiscard]] Index heads() const { return sizes_[2]; }    ///< H
-  [[nodiscard]] Index columns() const { return sizes_[3]; }  ///< D
-  [[nodiscard]] Number* data() const { return data_; }
-  [[nodiscard]] const Four& sizes() const { return sizes_; }
+  [[nodiscard]] Index batch() const { return sizes_[0]; }     ///< B
+  [[nodiscard]] Index rows() const { return sizes_[1]; }      ///< T, or n rows a token
+  [[nodiscard]] Index heads() const { return sizes_[2]; }     ///< H
+  [[nodiscard]] Index columns() const { return sizes_[3]; }   ///< D
+  [[nodiscard]] Number* data() const { return data_; }        ///< the first number
+  [[nodiscard]] const Four& sizes() const { return sizes_; }  ///< B, T, H, D
+  /// The distances of neighbours in each of these directions, in numbers.
   [[nodiscard]] const Four& strides() const { return strides_; }
   /// How many numbers there are; the largest Index where they are more.
   [[nodiscard]] Index size() const {
     return detail::count_of({sizes_[0], sizes_[1], sizes_[2], sizes_[3]});
   }
+  /// Whether there is nothing: no pointer, or no number.
   [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
 
   /// Where a row of a head begins.

@@ -169,6 +169,7 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
+  /// The length of one head's read.
   [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
   /// The length of all heads' reads.
   [[nodiscard]] Index width() const { return n_heads() * d_v(); }
@@ -222,8 +223,8 @@ class ManyHeads {
     return gradient;
   }
 
-  std::vector<Layer> heads_;
-  detail::OutputProjection<Scalar> out_;
+  std::vector<Layer> heads_;              ///< all of one shape
+  detail::OutputProjection<Scalar> out_;  ///< W_out and its steps
 
  private:
   friend struct detail::Parts;

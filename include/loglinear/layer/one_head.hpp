@@ -208,10 +208,11 @@ class OneHead {
  protected:
   using Flush = detail::FlushToZero<Scalar>;
 
+  /// Allocates the head and draws its weights.
   template <class Options>
   explicit OneHead(const Options& options) : head_(options) {}
 
-  Head head_;
+  Head head_;  ///< weights, stream and steps
 
  private:
   [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }

@@ -153,8 +153,9 @@ class TokenMixer {
 
   /// \name For the mixer
   /// \{
-
+  /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
+  /// All weights, by name.
   [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
   /// \}
 

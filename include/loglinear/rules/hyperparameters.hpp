@@ -28,10 +28,12 @@ namespace loglinear {
 
 /// The finite numbers between two ends, each of which may belong to them or not.
 struct Range {
-  double low = std::numeric_limits<double>::lowest();
-  double high = (std::numeric_limits<double>::max)();
-  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+  double low = std::numeric_limits<double>::lowest();  ///< the lower end
+  double high = (std::numeric_limits<double>::max)();  ///< the upper end
+  bool has_low = true;                                 ///< whether the lower end itself is legal
+  bool has_high = true;                                ///< whether the upper end itself is legal
 
+  /// [low, high]
   [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
   [[nodiscard]] static constexpr Range above_to(double low, double high) {
     return {low, high, false, true};
@@ -39,7 +41,9 @@ struct Range {
   [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
     return {low, high, true, false};
   }  ///< [low, high)
+  /// [low, the largest number]
   [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  /// (low, the largest number]
   [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
 
   /// Whether a number lies in it; NaN and the infinities never do.

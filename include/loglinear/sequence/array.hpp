@@ -138,9 +138,11 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
                   "Eigen::Map<const Eigen::VectorXd>(data, size)");
   }
 
+  /// Views what the other views; owns a copy of what it owns.
   SequenceArray(const SequenceArray& other)
       : Owned(other),
         View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
+  /// Takes over what the other owns, which is absent then.
   SequenceArray(SequenceArray&& other) noexcept
       : Owned(std::move(other)), View(static_cast<const View&>(other)) {
     std::destroy_at(&other);
