@@ -131,3 +131,21 @@ TEST_CASE("Without memory a model stays as it was") {
     any.set_weight("backbone.embeddings.weight", Eigen::MatrixXd::Ones(11, 8));
   });
 }
+
+TEST_CASE("Without memory a mixer and its cache stay what they were") {
+  test::Random random(3);
+  const auto small = std::get<0>(hybrid().mixer), large = std::get<0>(larger().mixer);
+  LogLinearMamba2<double> mixer(small), other(large);
+  auto cache = mixer.make_cache(), wider = other.make_cache();
+  (void)mixer.forward(random.matrix<double>(5, small.hidden_size), cache);
+  (void)other.forward(random.matrix<double>(9, large.hidden_size), wider);
+  check("assignment of a cache", cache, [&](auto& any) { any = wider; });
+  test::check_without_memory(
+      "assignment of a mixer", mixer,
+      [](const auto& any) {
+        std::string bytes;
+        for (const std::string& name : any.weight_names()) append_bytes(bytes, any.weight(name));
+        return bytes;
+      },
+      [&](auto& any) { any = other; });
+}

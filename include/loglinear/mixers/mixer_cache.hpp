@@ -56,6 +56,13 @@ class MixerCache {
  public:
   using Matrix = detail::RowMajorMatrix<Scalar>;
 
+  MixerCache(const MixerCache&) = default;
+  MixerCache(MixerCache&&) noexcept = default;
+  /// Becomes a copy; where memory is refused nothing is changed.
+  MixerCache& operator=(const MixerCache& other) { return *this = MixerCache(other); }
+  MixerCache& operator=(MixerCache&&) noexcept = default;
+  ~MixerCache() = default;
+
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
   /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.

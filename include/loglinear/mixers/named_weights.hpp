@@ -29,6 +29,14 @@ class NamedWeights {
   using Matrix = detail::Matrix<Scalar>;
   using NarrowMatrix = detail::Matrix<Eigen::bfloat16>;
 
+  NamedWeights() = default;
+  NamedWeights(const NamedWeights&) = default;
+  NamedWeights(NamedWeights&&) noexcept = default;
+  /// Becomes a copy; where memory is refused nothing is changed.
+  NamedWeights& operator=(const NamedWeights& other) { return *this = NamedWeights(other); }
+  NamedWeights& operator=(NamedWeights&&) noexcept = default;
+  ~NamedWeights() = default;
+
   /// All names, in order.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> all;

@@ -148,7 +148,7 @@ class TokenMixer {
   ~TokenMixer() = default;
   TokenMixer(const TokenMixer&) = default;
   TokenMixer(TokenMixer&&) = default;
-  TokenMixer& operator=(const TokenMixer&) = default;
+  TokenMixer& operator=(const TokenMixer& other) { return *this = TokenMixer(other); }
   TokenMixer& operator=(TokenMixer&&) = default;
 
   /// \name For the mixer
