@@ -153,10 +153,10 @@ class TokenMixer {
 
   /// \name For the mixer
   /// \{
+
   /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
-  /// All weights, by name.
-  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }  ///< all
   /// \}
 
  private:

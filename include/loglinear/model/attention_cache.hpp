@@ -66,7 +66,7 @@ class AttentionCache {
   }
   /// The kept keys and values are the first `kept()` rows, in no order.
   [[nodiscard]] const Matrix& keys() const { return keys_; }
-  [[nodiscard]] const Matrix& values() const { return values_; }
+  [[nodiscard]] const Matrix& values() const { return values_; }  ///< likewise
   /// Bytes of all coefficients.
   [[nodiscard]] std::size_t memory_bytes() const {
     return 2 * static_cast<std::size_t>(keys_.size()) * sizeof(Scalar);

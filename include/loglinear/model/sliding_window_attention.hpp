@@ -49,6 +49,7 @@ class SlidingWindowAttention {
   /// What `stage` has read and `commit` writes.
   class Staged {
    public:
+    /// Makes room in each cache for a token more. Allocates
     Staged(Matrix keys, Matrix values, std::span<Cache* const> caches)
         : keys_(std::move(keys)),
           values_(std::move(values)),
@@ -89,16 +90,22 @@ class SlidingWindowAttention {
 
   /// \name Weights, as of TokenMixer
   /// \{
+
+  /// All names, as in flash-linear-attention's state_dict.
   [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
+  /// A copy of one weight, whatever it is kept in.
   [[nodiscard]] typename NamedWeights<Scalar>::Matrix widened_weight(std::string_view name) const {
     return weights_.widened_weight(name);
   }
+  /// Replaces one weight.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const detail::FlushToZero<Scalar> flush;
     weights_.set_weight(name, value);
   }
+  /// Keeps the matrices in bfloat16 from now on.
   void keep_projections_narrow() { weights_.keep_projections_narrow(); }
+  /// Bytes of all weights.
   [[nodiscard]] std::size_t weight_bytes() const { return weights_.bytes(); }
   /// \}
 
