@@ -410,17 +410,19 @@ class HeadArray {
     return {data_, sizes_, strides_};
   }
 
-  [[nodiscard]] Index batch() const { return sizes_[0]; }    ///< B
-  [[nodiscard]] Index rows() const { return sizes_[1]; }     ///< T, or n rows a token
-  [[nodiscard]] Index heads() const { return sizes_[2]; }    ///< H
-  [[nodiscard]] Index columns() const { return sizes_[3]; }  ///< D
-  [[nodiscard]] Number* data() const { return data_; }
-  [[nodiscard]] const Four& sizes() const { return sizes_; }
+  [[nodiscard]] Index batch() const { return sizes_[0]; }     ///< B
+  [[nodiscard]] Index rows() const { return sizes_[1]; }      ///< T, or n rows a token
+  [[nodiscard]] Index heads() const { return sizes_[2]; }     ///< H
+  [[nodiscard]] Index columns() const { return sizes_[3]; }   ///< D
+  [[nodiscard]] Number* data() const { return data_; }        ///< the first number
+  [[nodiscard]] const Four& sizes() const { return sizes_; }  ///< B, T, H, D
+  /// The distances of neighbours in each of these directions, in numbers.
   [[nodiscard]] const Four& strides() const { return strides_; }
   /// How many numbers there are; the largest Index where they are more.
   [[nodiscard]] Index size() const {
     return detail::count_of({sizes_[0], sizes_[1], sizes_[2], sizes_[3]});
   }
+  /// Whether there is nothing: no pointer, or no number.
   [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
 
   /// Where a row of a head begins.
@@ -6306,9 +6308,11 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
                   "Eigen::Map<const Eigen::VectorXd>(data, size)");
   }
 
+  /// Views what the other views; owns a copy of what it owns.
   SequenceArray(const SequenceArray& other)
       : Owned(other),
         View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
+  /// Takes over what the other owns, which is absent then.
   SequenceArray(SequenceArray&& other) noexcept
       : Owned(std::move(other)), View(static_cast<const View&>(other)) {
     std::destroy_at(&other);
@@ -11187,10 +11191,12 @@ namespace loglinear {
 
 /// The finite numbers between two ends, each of which may belong to them or not.
 struct Range {
-  double low = std::numeric_limits<double>::lowest();
-  double high = (std::numeric_limits<double>::max)();
-  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+  double low = std::numeric_limits<double>::lowest();  ///< the lower end
+  double high = (std::numeric_limits<double>::max)();  ///< the upper end
+  bool has_low = true;                                 ///< whether the lower end itself is legal
+  bool has_high = true;                                ///< whether the upper end itself is legal
 
+  /// [low, high]
   [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
   [[nodiscard]] static constexpr Range above_to(double low, double high) {
     return {low, high, false, true};
@@ -11198,7 +11204,9 @@ struct Range {
   [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
     return {low, high, true, false};
   }  ///< [low, high)
+  /// [low, the largest number]
   [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  /// (low, the largest number]
   [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
 
   /// Whether a number lies in it; NaN and the infinities never do.
@@ -16330,10 +16338,11 @@ class OneHead {
  protected:
   using Flush = detail::FlushToZero<Scalar>;
 
+  /// Allocates the head and draws its weights.
   template <class Options>
   explicit OneHead(const Options& options) : head_(options) {}
 
-  Head head_;
+  Head head_;  ///< weights, stream and steps
 
  private:
   [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }
@@ -16796,6 +16805,7 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
+  /// The length of one head's read.
   [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
   /// The length of all heads' reads.
   [[nodiscard]] Index width() const { return n_heads() * d_v(); }
@@ -16849,8 +16859,8 @@ class ManyHeads {
     return gradient;
   }
 
-  std::vector<Layer> heads_;
-  detail::OutputProjection<Scalar> out_;
+  std::vector<Layer> heads_;              ///< all of one shape
+  detail::OutputProjection<Scalar> out_;  ///< W_out and its steps
 
  private:
   friend struct detail::Parts;
@@ -17785,6 +17795,14 @@ class NamedWeights {
   using Matrix = detail::Matrix<Scalar>;
   using NarrowMatrix = detail::Matrix<Eigen::bfloat16>;
 
+  NamedWeights() = default;
+  NamedWeights(const NamedWeights&) = default;
+  NamedWeights(NamedWeights&&) noexcept = default;
+  /// Becomes a copy; where memory is refused nothing is changed.
+  NamedWeights& operator=(const NamedWeights& other) { return *this = NamedWeights(other); }
+  NamedWeights& operator=(NamedWeights&&) noexcept = default;
+  ~NamedWeights() = default;
+
   /// All names, in order.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> all;
@@ -18296,6 +18314,13 @@ class MixerCache {
  public:
   using Matrix = detail::RowMajorMatrix<Scalar>;
 
+  MixerCache(const MixerCache&) = default;
+  MixerCache(MixerCache&&) noexcept = default;
+  /// Becomes a copy; where memory is refused nothing is changed.
+  MixerCache& operator=(const MixerCache& other) { return *this = MixerCache(other); }
+  MixerCache& operator=(MixerCache&&) noexcept = default;
+  ~MixerCache() = default;
+
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
   /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.
@@ -18510,9 +18535,14 @@ class HeadsToken {
 
 namespace loglinear::detail {
 
-/// Throws where one of several streams is there twice.
+/// Throws where one of several streams is a null pointer or is there twice.
 template <class Cache>
 void require_distinct(std::span<Cache* const> caches) {
+  for (std::size_t s = 0; s < caches.size(); ++s) {
+    if (caches[s] == nullptr) {
+      fail("caches[" + std::to_string(s) + ']', "a null pointer", "a pointer to a cache");
+    }
+  }
   std::vector<Cache*> sorted(caches.begin(), caches.end());
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
@@ -18704,14 +18734,15 @@ class TokenMixer {
   ~TokenMixer() = default;
   TokenMixer(const TokenMixer&) = default;
   TokenMixer(TokenMixer&&) = default;
-  TokenMixer& operator=(const TokenMixer&) = default;
+  TokenMixer& operator=(const TokenMixer& other) { return *this = TokenMixer(other); }
   TokenMixer& operator=(TokenMixer&&) = default;
 
   /// \name For the mixer
   /// \{
 
+  /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
-  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }  ///< all
   /// \}
 
  private:
@@ -23831,9 +23862,11 @@ Stream& operator<<(Stream& stream, const Layer& layer) {
 namespace loglinear {
 
 /// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
-/// values of the tokens that the next one sees. With a window a plain value of constant size,
-/// 2 (window - 1) x columns numbers; without one it grows with the stream. Copy it to branch a
-/// stream.
+/// values of the tokens that the next one sees. It grows with the stream, with a window up to
+/// 2 (window - 1) x columns numbers. A plain value: copy it to branch a stream. One that was moved
+/// from is empty and has no columns, so that every layer refuses it.
+///
+/// Where memory is refused, or an argument, every member leaves the cache as it was.
 template <class Scalar>
 class AttentionCache {
  public:
@@ -23841,60 +23874,88 @@ class AttentionCache {
   using Index = Eigen::Index;
 
   /// \param window  tokens that one sees, itself included; 0 for all \param columns  of a token's
-  /// keys, all heads side by side
+  /// keys, all heads side by side, at least 1 \throws std::invalid_argument for a size out of its
+  /// range. Does not allocate
   AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {
-    keys_.resize(window == 0 ? 0 : window - 1, columns);
-    values_.resize(keys_.rows(), columns);
-    keys_.setZero();
-    values_.setZero();
+    detail::require_between("window", window, Index{0}, most_tokens);
+    detail::require_between("columns", columns, Index{1}, most_tokens);
+    keys_.resize(0, columns);
+    values_.resize(0, columns);
   }
+  AttentionCache(const AttentionCache&) = default;
+  AttentionCache(AttentionCache&& other) noexcept
+      : window_(other.window_),
+        columns_(std::exchange(other.columns_, 0)),
+        size_(std::exchange(other.size_, 0)),
+        keys_(std::move(other.keys_)),
+        values_(std::move(other.values_)) {}
+  /// All or nothing: what is assigned is a whole copy.
+  AttentionCache& operator=(const AttentionCache& other) { return *this = AttentionCache(other); }
+  AttentionCache& operator=(AttentionCache&& other) noexcept {
+    AttentionCache moved(std::move(other));
+    window_ = moved.window_;
+    columns_ = moved.columns_;
+    size_ = moved.size_;
+    keys_.swap(moved.keys_);
+    values_.swap(moved.values_);
+    return *this;
+  }
+  ~AttentionCache() = default;
 
-  /// Tokens seen since the cache was made or reset.
+  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const { return size_; }
   /// Tokens of the window; 0 for all.
   [[nodiscard]] Index window() const { return window_; }
-  /// Of keys and of values.
+  /// Of keys and of values; 0 of one that was moved from.
   [[nodiscard]] Index columns() const { return columns_; }
   /// Tokens that are kept.
   [[nodiscard]] Index kept() const {
-    const auto seen = static_cast<Index>((std::min)(size_, std::uint64_t{1} << 40));
+    const auto seen = static_cast<Index>((std::min)(size_, std::uint64_t{most_tokens}));
     return window_ == 0 ? seen : (std::min)(seen, window_ - 1);
   }
   /// The kept keys and values are the first `kept()` rows, in no order.
   [[nodiscard]] const Matrix& keys() const { return keys_; }
-  [[nodiscard]] const Matrix& values() const { return values_; }
+  [[nodiscard]] const Matrix& values() const { return values_; }  ///< likewise
   /// Bytes of all coefficients.
   [[nodiscard]] std::size_t memory_bytes() const {
     return 2 * static_cast<std::size_t>(keys_.size()) * sizeof(Scalar);
   }
 
-  /// The kept rows of `keys()` or `values()`, oldest first.
-  [[nodiscard]] Matrix in_order(const Matrix& rows) const {
-    Matrix ordered(kept(), columns_);
-    const Index newest = kept() == 0 ? 0 : next_row();
-    ordered.topRows(kept() - newest) = rows.middleRows(newest, kept() - newest);
-    ordered.bottomRows(newest) = rows.topRows(newest);
-    return ordered;
-  }
+  /// A copy of the kept keys, oldest first.
+  [[nodiscard]] Matrix keys_in_order() const { return in_order(keys_); }
+  /// The same of the values.
+  [[nodiscard]] Matrix values_in_order() const { return in_order(values_); }
 
-  /// Makes room for so many more tokens, so that `append` does not allocate.
+  /// Makes room for so many more tokens, so that `append` does not allocate. \throws
+  /// std::invalid_argument for a number out of its range
   void reserve(Index tokens) {
-    if (window_ != 0 || kept() + tokens <= keys_.rows()) return;
-    const Index rows = (std::max)(kept() + tokens, 2 * keys_.rows());
-    keys_.conservativeResize(rows, columns_);
-    values_.conservativeResize(rows, columns_);
+    detail::require_between("tokens to reserve", tokens, Index{0}, most_tokens);
+    const Index most = window_ == 0 ? 2 * most_tokens : window_ - 1;
+    const Index needed = (std::min)(kept() + tokens, most);
+    if (needed <= keys_.rows()) return;
+    const Index rows = (std::min)((std::max)(needed, 2 * keys_.rows()), most);
+    Matrix keys(rows, columns_), values(rows, columns_);
+    keys.topRows(kept()) = keys_.topRows(kept());
+    values.topRows(kept()) = values_.topRows(kept());
+    keys_.swap(keys);
+    values_.swap(values);
   }
 
-  /// Takes tokens, a row each. Neither allocates nor throws where `reserve` has made room.
-  template <class Rows>
-  void append(const Rows& keys, const Rows& values) {
+  /// Takes tokens, a row each. \throws std::invalid_argument for another shape, or a coefficient
+  /// that is not finite. Does not allocate where `reserve` has made room
+  template <class Keys, class Values>
+  void append(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& values) {
+    detail::require_positive("the columns of the cache", columns_);
+    detail::require_size("the columns of keys", keys.cols(), columns_);
+    detail::require_size("the columns of values", values.cols(), columns_);
+    detail::require_size("the rows of values", values.rows(), keys.rows());
+    detail::require_finite("keys", keys);
+    detail::require_finite("values", values);
     reserve(keys.rows());
-    const Index capacity = window_ == 0 ? keys_.rows() : window_ - 1;
     for (Index t = 0; t < keys.rows(); ++t) {
-      if (capacity > 0) {
-        const Index row = next_row();
-        keys_.row(row) = keys.row(t);
-        values_.row(row) = values.row(t);
+      if (window_ != 1) {
+        keys_.row(next_row()) = keys.row(t);
+        values_.row(next_row()) = values.row(t);
       }
       ++size_;
     }
@@ -23915,10 +23976,20 @@ class AttentionCache {
   }
 
  private:
+  static constexpr Index most_tokens = Index{1} << 40;
+
   /// Where the next token goes, over the oldest one once the window is full.
   [[nodiscard]] Index next_row() const {
-    if (window_ == 0) return static_cast<Index>(size_) % (std::max)(keys_.rows(), Index{1});
+    if (window_ == 0) return static_cast<Index>(size_);
     return static_cast<Index>(size_ % static_cast<std::uint64_t>(window_ - 1));
+  }
+  [[nodiscard]] Matrix in_order(const Matrix& rows) const {
+    Matrix ordered(kept(), columns_);
+    const bool is_full = window_ > 1 && kept() == window_ - 1;
+    const Index oldest = is_full ? next_row() : 0;
+    ordered.topRows(kept() - oldest) = rows.middleRows(oldest, kept() - oldest);
+    ordered.bottomRows(oldest) = rows.topRows(oldest);
+    return ordered;
   }
 
   Index window_, columns_;
@@ -23943,13 +24014,22 @@ class LanguageModel;
 /// Where a stream through a `LanguageModel` stands: the cache of each of its blocks.
 ///
 /// Made empty by `LanguageModel::make_cache`. A plain value: a copy is a snapshot, and assigning it
-/// back takes tokens back, to the bit. Its size does not change with the stream, unless a block
-/// attends to all tokens without a window.
+/// back takes tokens back, to the bit. Its size does not change with the stream, but for
+/// blocks of attention, which grow up to their window, or for ever without one.
 template <class Scalar>
 class LanguageModelCache {
  public:
   /// The cache of one block.
   using Layer = std::variant<MixerCache<Scalar>, AttentionCache<Scalar>>;
+
+  LanguageModelCache(const LanguageModelCache&) = default;
+  LanguageModelCache(LanguageModelCache&&) noexcept = default;
+  /// All or nothing: where memory is refused the cache stays as it was.
+  LanguageModelCache& operator=(const LanguageModelCache& other) {
+    return *this = LanguageModelCache(other);
+  }
+  LanguageModelCache& operator=(LanguageModelCache&&) noexcept = default;
+  ~LanguageModelCache() = default;
 
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const {
@@ -24171,6 +24251,7 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   require_between("num_hidden_layers", o.num_hidden_layers, Index{1}, Index{1} << 16);
   require_dimension("hidden_size", hidden_size(o));
   require_between("intermediate_size", o.intermediate_size, Index{0}, largest_dimension);
+  require_positive_number("norm_eps", norm_eps(o));
   std::vector<Index> seen;
   for (const AttentionLayers& attention : o.attn) {
     require_attention(attention, hidden_size(o));
@@ -24181,6 +24262,16 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
       }
       seen.push_back(layer);
     }
+  }
+  return o;
+}
+
+/// The same for a model of Scalar, in which norm_eps must not be denormal, where no mixer checks.
+template <class Scalar>
+const LanguageModelOptions& checked(const LanguageModelOptions& o) {
+  const double eps = norm_eps(checked(o));
+  if (!fits<Scalar>(eps) || !(static_cast<Scalar>(eps) >= (std::numeric_limits<Scalar>::min)())) {
+    fail("norm_eps", eps, "a finite and positive number, not denormal, in the model's scalar");
   }
   return o;
 }
@@ -24224,6 +24315,7 @@ class SlidingWindowAttention {
   /// What `stage` has read and `commit` writes.
   class Staged {
    public:
+    /// Makes room in each cache for a token more. Allocates
     Staged(Matrix keys, Matrix values, std::span<Cache* const> caches)
         : keys_(std::move(keys)),
           values_(std::move(values)),
@@ -24264,16 +24356,22 @@ class SlidingWindowAttention {
 
   /// \name Weights, as of TokenMixer
   /// \{
+
+  /// All names, as in flash-linear-attention's state_dict.
   [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
+  /// A copy of one weight, whatever it is kept in.
   [[nodiscard]] typename NamedWeights<Scalar>::Matrix widened_weight(std::string_view name) const {
     return weights_.widened_weight(name);
   }
+  /// Replaces one weight.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const detail::FlushToZero<Scalar> flush;
     weights_.set_weight(name, value);
   }
+  /// Keeps the matrices in bfloat16 from now on.
   void keep_projections_narrow() { weights_.keep_projections_narrow(); }
+  /// Bytes of all weights.
   [[nodiscard]] std::size_t weight_bytes() const { return weights_.bytes(); }
   /// \}
 
@@ -24285,14 +24383,15 @@ class SlidingWindowAttention {
   /// then
   [[nodiscard]] Matrix forward(const Matrix& x, Cache& cache) const {
     const detail::FlushToZero<Scalar> flush;
+    detail::require_matrix("x", x, x.rows(), hidden_size_);
     require_fitting(cache);
     const Matrix q = rotated(projected(x, "q"), cache.size());
     const Matrix new_keys = rotated(projected(x, "k"), cache.size()),
                  new_values = projected(x, "v");
     const Index past = cache.kept(), window = options_.window_size;
     Matrix keys(past + x.rows(), kv_columns()), values(past + x.rows(), kv_columns());
-    keys << cache.in_order(cache.keys()), new_keys;
-    values << cache.in_order(cache.values()), new_values;
+    keys << cache.keys_in_order(), new_keys;
+    values << cache.values_in_order(), new_values;
     Matrix reads(x.rows(), hidden_size_);
     constexpr Index tokens_at_once = 16;
     detail::parallel_for<Scalar>(
@@ -24315,7 +24414,7 @@ class SlidingWindowAttention {
   [[nodiscard]] std::pair<Matrix, Staged> stage(const Matrix& x,
                                                 std::span<Cache* const> caches) const {
     const detail::FlushToZero<Scalar> flush;
-    detail::require_size("x (rows)", x.rows(), static_cast<Index>(caches.size()));
+    detail::require_matrix("x", x, static_cast<Index>(caches.size()), hidden_size_);
     detail::require_distinct(caches);
     for (const Cache* cache : caches) require_fitting(*cache);
     Matrix q = projected(x, "q"), keys = projected(x, "k"), values = projected(x, "v");
@@ -24591,8 +24690,8 @@ namespace loglinear {
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
 /// A whole sequence takes the chunkwise form on all threads, O(T log T); a token costs the products
-/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, unless
-/// a block attends to all tokens without a window.
+/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, but
+/// that attention keeps the tokens of its window, or all without one.
 ///
 /// Const member functions may run at the same time, on different caches. They allocate. \throws of
 /// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
@@ -24614,6 +24713,12 @@ class LanguageModel {
   /// bfloat16, each block rounded before the next is drawn \throws std::invalid_argument for an
   /// option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
+  LanguageModel(const LanguageModel&) = default;
+  LanguageModel(LanguageModel&&) noexcept = default;
+  /// All or nothing: where memory is refused the model stays as it was.
+  LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
+  LanguageModel& operator=(LanguageModel&&) noexcept = default;
+  ~LanguageModel() = default;
 
   /// What the model was built with.
   [[nodiscard]] const LanguageModelOptions& options() const { return options_; }
@@ -24678,16 +24783,19 @@ class LanguageModel {
   /// std::invalid_argument also where there is no token. Copies the cache
   Vector prefill(Tokens tokens, Cache& cache) const {
     if (tokens.empty()) detail::fail("the number of tokens", 0, "at least 1");
-    Matrix last;
+    Vector last(options_.vocab_size);  // before the cache changes
     pass(tokens, cache, [&](const Matrix& x, Index first) {
-      if (first + x.rows() == static_cast<Index>(tokens.size())) last = head(x.bottomRows(1));
+      const bool is_last = first + x.rows() == static_cast<Index>(tokens.size());
+      if (is_last) last = head(x.bottomRows(1)).row(0).transpose();
     });
-    return last.row(0).transpose();
+    return last;
   }
   /// One token more. \return the logits after it
   Vector step(std::int32_t token, Cache& cache) const {
     Cache* const only = &cache;
-    return step({&token, 1}, {&only, 1}).row(0).transpose();
+    Vector logits_after(options_.vocab_size);  // before the cache changes
+    logits_after = step({&token, 1}, {&only, 1}).row(0).transpose();
+    return logits_after;
   }
   /// One token more of each of several streams, which need not stand at the same place: one product
   /// for all of them wherever weights are met. \param caches  one for each token, none of them
@@ -24714,13 +24822,12 @@ class LanguageModel {
   }
   template <class Self, class Use>
   static void with_weight(Self& self, std::string_view name, Use use) {
-    bool is_found = false;
+    std::function<void()> found;  // called last, because the search allocates
     for_each_weight(self, [&](const std::string& full, auto& holder, const std::string& own) {
-      if (full != name) return;
-      is_found = true;
-      use(holder, own);
+      if (full == name) found = [&holder, own, &use] { use(holder, own); };
     });
-    if (!is_found) detail::fail("weight name", name, "one of weight_names()");
+    if (!found) detail::fail("weight name", name, "one of weight_names()");
+    found();
   }
 
   [[nodiscard]] std::string prefix() const {
@@ -24730,14 +24837,16 @@ class LanguageModel {
     return prefix() + (detail::is_mamba2(options_) ? "norm_f.weight" : "norm.weight");
   }
 
-  /// A row a token. \throws std::invalid_argument, which says where the token stands
-  [[nodiscard]] Matrix embedded(Tokens tokens) const {
+  /// A row for each token of a piece, which begins at place `first`. \throws
+  /// std::invalid_argument, which says where the token stands
+  [[nodiscard]] Matrix embedded(Tokens tokens, std::size_t first = 0) const {
     const auto table = weights_.projection(prefix() + "embeddings.weight");
     Matrix x(static_cast<Index>(tokens.size()), detail::hidden_size(options_));
     for (Index t = 0; t < x.rows(); ++t) {
       const Index token = tokens[static_cast<std::size_t>(t)];
       if (token < 0 || token >= options_.vocab_size) {
-        detail::require_between("tokens[" + std::to_string(t) + ']', token, Index{0},
+        const std::size_t place = first + static_cast<std::size_t>(t);
+        detail::require_between("tokens[" + std::to_string(place) + ']', token, Index{0},
                                 options_.vocab_size - 1);
       }
       if (table.wide != nullptr) {
@@ -24776,7 +24885,7 @@ class LanguageModel {
 
 template <class Scalar>
 LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool keep_narrow)
-    : options_(detail::checked(options)) {
+    : options_(detail::checked<Scalar>(options)) {
   const auto [seed, deviation] = std::visit(
       [](const auto& o) { return std::pair(o.seed, o.initializer_range); }, options.mixer);
   const Index inputs = detail::hidden_size(options), vocabulary = options.vocab_size;
@@ -24827,7 +24936,7 @@ void LanguageModel<Scalar>::pass(Tokens tokens, Cache& cache, Use use) const {
   require_fitting(cache);
   Cache next(cache);
   for (std::size_t first = 0; first < tokens.size(); first += most) {
-    Matrix x = embedded(tokens.subspan(first, (std::min)(most, tokens.size() - first)));
+    Matrix x = embedded(tokens.subspan(first, (std::min)(most, tokens.size() - first)), first);
     for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].forward(x, next.layers_[i]);
     use(x, static_cast<Index>(first));
   }
