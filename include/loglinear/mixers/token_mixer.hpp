@@ -157,7 +157,7 @@ class TokenMixer {
   /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
   [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }  ///< all
-  /// \}
+                                                                                  /// \}
 
  private:
   friend struct detail::Parts;
