@@ -18621,8 +18621,7 @@ namespace loglinear {
 /// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
-/// \tparam Mixer    the mixer, which derives from this class and supplies its two ends: `front` and
-///                  `back` with their gradients
+/// \tparam Mixer    derives from this class; has the ends, `front` and `back` with their gradients
 template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
@@ -18742,8 +18741,9 @@ class TokenMixer {
 
   /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
-  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }  ///< all
-                                                                                  /// \}
+  /// All weights.
+  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+  /// \}
 
  private:
   friend struct detail::Parts;
