@@ -330,7 +330,11 @@ TEST_CASE("Layers of float follow those of double") {
     const auto in_float = make_attention<float>(config);
     CHECK(in_float->weight_names() == in_double->weight_names());
     for (const std::string& name : in_double->weight_names()) {
-      CHECK(test::same_bits(in_float->weight(name), in_double->weight(name).cast<float>()));
+      const test::Matrix<float> weight = in_float->weight(name);
+      const test::Matrix<float> expected = in_double->weight(name).cast<float>();
+      // Where biases begin depends on what the rule makes of them, which each scalar rounds.
+      const bool is_bias = name.ends_with(".bias");
+      CHECK((is_bias ? weight.isApprox(expected, 1e-5F) : test::same_bits(weight, expected)));
     }
     set_order_one_weights(*in_double);
     set_order_one_weights(*in_float);

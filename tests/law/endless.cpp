@@ -52,7 +52,7 @@ void check_far_counts() {
   for (const int max_levels : {1, 2, 5, 20, 33, 64}) {
     for (const Index d : {1, 4}) {  // without and with leaves that stand apart
       CAPTURE(max_levels, d);
-      Layer layer({.d_model = 1, .d_k = d, .d_v = d, .max_levels = max_levels});
+      Layer layer({.d_model = 1, .d_k = d, .d_v = d, .max_levels = max_levels, .bias = false});
       layer.set_weight("w_key", detail::Matrix<double>::Ones(d, 1));
       layer.set_weight("w_value", detail::Matrix<double>::Ones(d, 1));
       LogLinearState<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, policy> plain(

@@ -114,7 +114,7 @@ TEMPLATE_TEST_CASE("what does not fit in a narrow state is refused", "[law]", Ei
 TEST_CASE("a layer with half levels refuses in mid-stream what would overflow", "[law]") {
   constexpr Eigen::Index d = 16;
   LogLinearAttention<RetNet, float, NormalizedMixture, Eigen::half> layer(
-      {.inner = {.gamma = 1}, .d_model = d, .d_k = d, .d_v = d, .max_levels = 20});
+      {.inner = {.gamma = 1}, .d_model = d, .d_k = d, .d_v = d, .max_levels = 20, .bias = false});
   const test::Matrix<float> identity = test::Matrix<float>::Identity(d, d);
   for (const char* name : {"w_key", "w_value", "w_query"}) layer.set_weight(name, identity);
   auto bfloat16 = layer.cast<float, Eigen::bfloat16>();

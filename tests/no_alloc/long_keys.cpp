@@ -20,7 +20,7 @@ void check_long_keys(double tolerance) {
   constexpr Eigen::Index d_k = 32 * 1024 / sizeof(Scalar) + 1, d_v = 2;
   constexpr int tokens = 9;
   Layer layer(  // which reads before it writes
-      {.d_model = 3, .d_k = d_k, .d_v = d_v, .max_levels = 3});
+      {.d_model = 3, .d_k = d_k, .d_v = d_v, .max_levels = 3, .bias = false});
   test::Random random(52);
   const auto xs = random.matrix<Scalar>(3, tokens);
   test::Matrix<Scalar> reads(d_v, tokens);
