@@ -12636,22 +12636,30 @@ class Preparation {
   /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
   /// is read is then the recent values from the first token on, and the values are the first to
   /// learn. From 0, products of keys and queries can learn a part of it in their place and never
-  /// let go. \param w  memory
+  /// let go.
+  /// \param w  memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
     constexpr double start = 1.5, aim = start * start, most = 16;
-    const auto set = [&](std::string_view name, double each) {
-      parameters_.set(name, Matrix<Scalar>::Constant(1, layout_.d_k, Scalar(each)));
-    };
     const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
-    set("w_key.bias", each);
-    set("w_query.bias", each);
+    set_starts(each, each);
     double own = own_read(w);
     if (own > 0 && own < aim) {
-      set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+      set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
       own = own_read(w);
     }
-    if (own > 0) set("w_query.bias", each * (std::min)(aim / own, most));
+    if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
+  }
+  /// Replaces one array. Biases that stand where they began go with the weights that were drawn:
+  /// where another projection is set, they are 0.
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const bool is_bias = name.ends_with(".bias");
+    parameters_.set(name, value);
+    if (has_bias() && !is_bias && stands("w_key.bias", start_key_) &&
+        stands("w_query.bias", start_query_)) {
+      set_starts(0, 0);
+    }
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
@@ -12696,6 +12704,19 @@ class Preparation {
   using ConstView = ConstVectorView<Scalar>;
   using View = VectorView<Scalar>;
 
+  void set_starts(double key, double query) {
+    start_key_ = Scalar(key);
+    start_query_ = Scalar(query);
+    parameters_.set("w_key.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_key_));
+    parameters_.set("w_query.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_query_));
+  }
+  [[nodiscard]] bool stands(std::string_view name, const Scalar& start) const {
+    const ConstMatrixView<Scalar> bias = parameters_.get(name);
+    for (Index i = 0; i < bias.size(); ++i) {
+      if (!is_exactly(bias(0, i), start)) return false;
+    }
+    return true;
+  }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
@@ -12714,6 +12735,7 @@ class Preparation {
   Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
+  Scalar start_key_{0}, start_query_{0};  // where the biases of keys and queries began
 };
 
 }  // namespace loglinear::detail
@@ -15155,7 +15177,7 @@ class HeadParts {
   [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    preparation_.parameters().set(name, value);
+    preparation_.set_weight(name, value);
     stepper_.settle();
     drop_staged();
   }
@@ -16309,8 +16331,9 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite; nothing is changed then
+  /// Biases of keys and queries that stand where they began become 0 with the first projection that
+  /// is set. Allocates a copy of it. \throws std::invalid_argument for an unknown name, another
+  /// shape or coefficients that are not finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;

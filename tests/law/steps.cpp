@@ -460,3 +460,19 @@ TEST_CASE("biases begin so that a token reads its own leaf, whatever the rule ma
       {.inner = {.initial_dt_bias = -60}, .d_model = 4, .d_k = 4, .d_v = 2});
   CHECK(layer.weight("w_query.bias")(0, 0) == Approx(16 * 1.5 / 2));
 }
+
+TEST_CASE("biases that stand where they began go with the weights that were drawn", "[law]") {
+  Layer layer({.d_model = 4, .d_k = 4, .d_v = 2});
+  const Matrix drawn = layer.weight("w_value");
+  layer.set_weight("w_value.bias", Matrix::Ones(1, 2));
+  CHECK_FALSE(layer.weight("w_key.bias").isZero(0));
+  layer.set_weight("w_value", drawn);  // the weights of another layer, say, one after the other
+  CHECK(layer.weight("w_key.bias").isZero(0));
+  CHECK(layer.weight("w_query.bias").isZero(0));
+  CHECK(layer.weight("w_value.bias").isOnes(0));
+  Layer learnt({.d_model = 4, .d_k = 4, .d_v = 2});
+  learnt.train_one(Vector::Ones(4), Vector::Ones(2));
+  const Matrix bias = learnt.weight("w_query.bias");
+  learnt.set_weight("w_value", drawn);
+  CHECK(test::same_bits(learnt.weight("w_query.bias"), bias));
+}

@@ -81,7 +81,7 @@ class HeadParts {
   [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    preparation_.parameters().set(name, value);
+    preparation_.set_weight(name, value);
     stepper_.settle();
     drop_staged();
   }

@@ -122,22 +122,30 @@ class Preparation {
   /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
   /// is read is then the recent values from the first token on, and the values are the first to
   /// learn. From 0, products of keys and queries can learn a part of it in their place and never
-  /// let go. \param w  memory
+  /// let go.
+  /// \param w  memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
     constexpr double start = 1.5, aim = start * start, most = 16;
-    const auto set = [&](std::string_view name, double each) {
-      parameters_.set(name, Matrix<Scalar>::Constant(1, layout_.d_k, Scalar(each)));
-    };
     const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
-    set("w_key.bias", each);
-    set("w_query.bias", each);
+    set_starts(each, each);
     double own = own_read(w);
     if (own > 0 && own < aim) {
-      set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+      set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
       own = own_read(w);
     }
-    if (own > 0) set("w_query.bias", each * (std::min)(aim / own, most));
+    if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
+  }
+  /// Replaces one array. Biases that stand where they began go with the weights that were drawn:
+  /// where another projection is set, they are 0.
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const bool is_bias = name.ends_with(".bias");
+    parameters_.set(name, value);
+    if (has_bias() && !is_bias && stands("w_key.bias", start_key_) &&
+        stands("w_query.bias", start_query_)) {
+      set_starts(0, 0);
+    }
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
@@ -182,6 +190,19 @@ class Preparation {
   using ConstView = ConstVectorView<Scalar>;
   using View = VectorView<Scalar>;
 
+  void set_starts(double key, double query) {
+    start_key_ = Scalar(key);
+    start_query_ = Scalar(query);
+    parameters_.set("w_key.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_key_));
+    parameters_.set("w_query.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_query_));
+  }
+  [[nodiscard]] bool stands(std::string_view name, const Scalar& start) const {
+    const ConstMatrixView<Scalar> bias = parameters_.get(name);
+    for (Index i = 0; i < bias.size(); ++i) {
+      if (!is_exactly(bias(0, i), start)) return false;
+    }
+    return true;
+  }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
@@ -200,6 +221,7 @@ class Preparation {
   Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
+  Scalar start_key_{0}, start_query_{0};  // where the biases of keys and queries began
 };
 
 }  // namespace loglinear::detail
