@@ -65,7 +65,6 @@
 #include <memory>
 #include <new>
 #include <numbers>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -25039,7 +25038,7 @@ class Sampler {
  private:
   std::int32_t draw(const std::vector<double>& logits) {
     std::vector<std::size_t> order(logits.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     const auto likelier = [&](std::size_t a, std::size_t b) {
       return logits[a] > logits[b] || (!(logits[b] > logits[a]) && a < b);
     };

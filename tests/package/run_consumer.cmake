@@ -37,14 +37,15 @@ if(COMPONENTS MATCHES "torch|runtime|mpi")
   return()  # these targets have definitions of their own
 endif()
 # The compiler was given no -march, no -O, no definition: nothing that the consumer did not ask for. A
-# subproject lists the sources of loglinear::runtime as well, which nothing here links.
+# subproject lists the sources of loglinear::runtime and loglinear::model as well, which nothing here
+# links.
 file(READ "${WORK}/build/compile_commands.json" commands)
 string(JSON count LENGTH "${commands}")
 math(EXPR last "${count} - 1")
 foreach(i RANGE ${last})
   string(JSON source GET "${commands}" ${i} file)
   string(JSON command GET "${commands}" ${i} command)
-  if(source MATCHES "/cmake/runtime/")
+  if(source MATCHES "/cmake/(runtime|model)/")
     continue()
   endif()
   string(REGEX MATCHALL " -[DOfm][^ ]*" flags "${command}")
