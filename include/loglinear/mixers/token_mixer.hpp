@@ -11,6 +11,7 @@
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
+#include "loglinear/mixers/causal_convolution.hpp"
 #include "loglinear/mixers/heads.hpp"
 #include "loglinear/mixers/mixer_cache.hpp"
 #include "loglinear/mixers/mixer_gradients.hpp"
@@ -50,9 +51,8 @@ class TokenMixer {
 
   /// The names of all weights, as in flash-linear-attention's state_dict and in its order.
   [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
-  /// One weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's weight as
-  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are,
-  /// and for one kept in bfloat16, which `widened_weight` gives
+  /// One weight in its state_dict shape, a vector as n x 1, a convolution's as channels x taps.
+  /// \throws std::invalid_argument for an unknown name, or one in bfloat16 (`widened_weight`)
   [[nodiscard]] const typename NamedWeights<Scalar>::Matrix& weight(std::string_view name) const {
     return weights_[name];
   }
