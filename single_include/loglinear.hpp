@@ -15150,6 +15150,7 @@ class HeadParts {
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
     draw_weights(random);
+    preparation_.start_biases(workspace_);
   }
 
   /// \name The stream, weights and learning, see `LogLinearAttention`
@@ -15183,7 +15184,6 @@ class HeadParts {
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random, weight_scale_);
-    preparation_.start_biases(workspace_);
     stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {

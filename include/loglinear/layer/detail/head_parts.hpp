@@ -55,6 +55,7 @@ class HeadParts {
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
     draw_weights(random);
+    preparation_.start_biases(workspace_);
   }
 
   /// \name The stream, weights and learning, see `LogLinearAttention`
@@ -88,7 +89,6 @@ class HeadParts {
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random, weight_scale_);
-    preparation_.start_biases(workspace_);
     stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {
