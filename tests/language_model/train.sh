@@ -1,20 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A training on a tiny text learns it, and one that is killed and started again writes the same
 # files: sh train.sh [TRAIN]
-set -u
-if [ $# -eq 0 ]; then
-  echo "skipped: the trainer needs LibTorch (Debian: libtorch-dev), which was not found"
-  exit 77
-fi
-program=$1
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-
-fail() {
-  echo "FAIL: $*"
-  exit 1
-}
+. "$(dirname "$0")/../recall/helpers.sh"
 
 # Sentences of four words of four each: two bits a word of some five bytes, so that who has learnt
 # them all needs 0.4 bits a byte, who knows the letters alone some four, and who knows nothing eight.

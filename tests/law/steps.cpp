@@ -465,11 +465,20 @@ TEST_CASE("biases that stand where they began go with the weights that were draw
   Layer layer({.d_model = 4, .d_k = 4, .d_v = 2});
   const Matrix drawn = layer.weight("w_value");
   layer.set_weight("w_value.bias", Matrix::Ones(1, 2));
+  layer.set_weight("w_lambda", Matrix(layer.weight("w_lambda")));
   CHECK_FALSE(layer.weight("w_key.bias").isZero(0));
   layer.set_weight("w_value", drawn);  // the weights of another layer, say, one after the other
   CHECK(layer.weight("w_key.bias").isZero(0));
   CHECK(layer.weight("w_query.bias").isZero(0));
   CHECK(layer.weight("w_value.bias").isOnes(0));
+  // Biases that are given stay, also where they are those of the beginning, in any order.
+  Layer given({.d_model = 4, .d_k = 4, .d_v = 2});
+  const Matrix key = given.weight("w_key.bias"), query = given.weight("w_query.bias");
+  given.set_weight("w_query.bias", query);
+  given.set_weight("w_key.bias", key);
+  given.set_weight("w_value", drawn);
+  CHECK(test::same_bits(given.weight("w_key.bias"), key));
+  CHECK(test::same_bits(given.weight("w_query.bias"), query));
   Layer learnt({.d_model = 4, .d_k = 4, .d_v = 2});
   learnt.train_one(Vector::Ones(4), Vector::Ones(2));
   const Matrix bias = learnt.weight("w_query.bias");

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Read by every script here: sh SCRIPT.sh [RECALL]
+# Read by the tests of both trainers, of recall and of language models: sh SCRIPT.sh [PROGRAM]
 set -u
 if [ $# -eq 0 ]; then
   echo "skipped: the trainer needs LibTorch (Debian: libtorch-dev), which was not found"

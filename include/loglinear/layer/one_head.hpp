@@ -179,9 +179,9 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Biases of keys and queries that stand where they began become 0 with the first projection that
-  /// is set. Allocates a copy of it. \throws std::invalid_argument for an unknown name, another
-  /// shape or coefficients that are not finite; nothing is changed then
+  /// Biases of keys and queries that stand where they began become 0 with the first of w_key,
+  /// w_value and w_query that is set. Allocates a copy of it. \throws std::invalid_argument for an
+  /// unknown name, another shape or coefficients that are not finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;

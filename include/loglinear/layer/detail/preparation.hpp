@@ -137,15 +137,23 @@ class Preparation {
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
   /// Replaces one array. Biases that stand where they began go with the weights that were drawn:
-  /// where another projection is set, they are 0.
+  /// once keys, values or queries have other weights, they are 0, unless they were set themselves.
+  /// Nothing throws after the array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const bool is_bias = name.ends_with(".bias");
+    const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
     parameters_.set(name, value);
-    if (has_bias() && !is_bias && stands("w_key.bias", start_key_) &&
-        stands("w_query.bias", start_query_)) {
-      set_starts(0, 0);
-    }
+    if (name == "w_key.bias" || name == "w_query.bias") start_key_ = start_query_ = Scalar(0);
+    if (!is_shared || !has_bias()) return;
+    Scalar* const biases = parameters_.free_data() + layout_.free_end;
+    const auto stands = [&](const Scalar* bias, const Scalar& start) {
+      return std::all_of(bias, bias + layout_.d_k,
+                         [&](const Scalar& each) { return is_exactly(each, start); });
+    };
+    if (!stands(biases, start_key_) || !stands(biases + layout_.q, start_query_)) return;
+    std::fill_n(biases, layout_.d_k, Scalar(0));
+    std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
+    start_key_ = start_query_ = Scalar(0);
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
@@ -196,13 +204,6 @@ class Preparation {
     parameters_.set("w_key.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_key_));
     parameters_.set("w_query.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_query_));
   }
-  [[nodiscard]] bool stands(std::string_view name, const Scalar& start) const {
-    const ConstMatrixView<Scalar> bias = parameters_.get(name);
-    for (Index i = 0; i < bias.size(); ++i) {
-      if (!is_exactly(bias(0, i), start)) return false;
-    }
-    return true;
-  }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
@@ -221,7 +222,8 @@ class Preparation {
   Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
-  Scalar start_key_{0}, start_query_{0};  // where the biases of keys and queries began
+  // Where the biases of keys and queries began; 0 once one of them has been set.
+  Scalar start_key_{0}, start_query_{0};
 };
 
 }  // namespace loglinear::detail
