@@ -421,6 +421,19 @@ void check_hyperparameters() {
 
 }  // namespace
 
+// Here and not under each rule, where every program would wait for it. A layer says the same of the
+// one rule that it has.
+static_assert([] {
+  RuleTypes::for_each([]<class Rule>(std::type_identity<Rule>) {
+    static_assert(InnerRule<Rule, double> && InnerRule<Rule, float>);
+  });
+  LevelWeightings::for_each([]<class Policy>(std::type_identity<Policy>) {
+    static_assert(LevelWeights<Policy, double> && LevelWeights<Policy, float>);
+  });
+  static_assert(LevelWeights<OneLevel, double>);
+  return true;
+}());
+
 TEST_CASE("Every hyperparameter of the list of rules counts, and is refused by name") {
   const auto check = []<class Described>(std::type_identity<Described>) {
     check_hyperparameters<Described>();

@@ -54,6 +54,7 @@ TEMPLATE_TEST_CASE("A transition is the dense matrices that its members spell", 
                    KeyDecay<float>, ValueDecay<float>, RankOneUpdate<ScalarDecay<float>>,
                    RankOneUpdate<KeyDecay<long double>>) {
   using Scalar = typename TestType::Scalar;
+  static_assert(Transition<TestType, Scalar>);
   using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   test::Random random(1);
   for (const auto [key_rows, d_v] : shapes) {

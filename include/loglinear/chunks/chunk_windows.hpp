@@ -15,6 +15,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "loglinear/chunks/chunk_step.hpp"
@@ -41,7 +42,8 @@ class ChunkWindows {
       : source_(source), chunk_size_(chunk_size), size_(chunks_of_window()), states_(states) {
     for (Window& window : windows_) {
       for (Index i = 0; i < size_; ++i) {
-        window.steps.emplace_back(source.shape(), (std::min)(chunk_size, source.length()), weights);
+        window.steps.push_back(std::make_unique<ChunkStep<Scalar>>(
+            source.shape(), (std::min)(chunk_size, source.length()), weights));
         window.after.push_back(states.empty());
       }
     }
@@ -81,15 +83,15 @@ class ChunkWindows {
 
  private:
   struct Window {
-    std::vector<ChunkStep<Scalar>> steps{};
-    std::vector<Hierarchy<Scalar>> after{};  // the states after each chunk
+    std::vector<std::unique_ptr<ChunkStep<Scalar>>> steps{};  // moved by no code of their own
+    std::vector<Hierarchy<Scalar>> after{};                   // the states after each chunk
   };
 
   [[nodiscard]] static Index chunks_of_window() {
     return (std::max)(Index{3}, Index{1} + thread_count());
   }
   [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
-    return window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
+    return *window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
   }
   [[nodiscard]] Hierarchy<Scalar>& after(Index chunk) {
     return window_of(chunk).after[static_cast<std::size_t>(chunk % size_)];

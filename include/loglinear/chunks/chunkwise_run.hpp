@@ -82,7 +82,7 @@ class ChunkwiseRun {
     std::size_t end = tape.begins.size();
     for (std::size_t n = tape.kept.size(); n-- > 0;) {
       const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      while (before.size() < end - begin - 1) before.push_back(gradient.empty());
       const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
         return i == begin ? tape.kept[n] : before[i - begin - 1];
       };

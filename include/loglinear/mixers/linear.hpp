@@ -63,11 +63,18 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
+/// What weights can be kept in to save memory. It depends on the scalar by name alone, so that
+/// matrices of it are compiled by programs that have such weights.
+template <class Scalar>
+struct NarrowWeight {
+  using Type = Eigen::bfloat16;
+};
+
 /// A projection's matrix, outputs x inputs, as it is kept: in the scalar or in bfloat16.
 template <class Scalar>
 struct Projection {
   const Matrix<Scalar>* wide;
-  const Matrix<Eigen::bfloat16>* narrow;
+  const Matrix<typename NarrowWeight<Scalar>::Type>* narrow;
 };
 
 /// y(0, outputs first ... first + count) += W x of one row.
@@ -78,8 +85,8 @@ void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
       weight.middleRows(first, count) * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
 }
 template <class Scalar>
-void add_one_row(const Matrix<Eigen::bfloat16>& weight, Index first, Index count,
-                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+void add_one_row(const Matrix<typename NarrowWeight<Scalar>::Type>& weight, Index first,
+                 Index count, const RowMajorMatrix<Scalar>& x, Scalar* y) {
   if constexpr (std::is_same_v<Scalar, float>) {
     weighted_rows<true>(weight.data() + first, weight.cols(), count, weight.rows(), x.data(),
                         y + first);

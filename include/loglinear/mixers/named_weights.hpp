@@ -27,7 +27,7 @@ template <class Scalar>
 class NamedWeights {
  public:
   using Matrix = detail::Matrix<Scalar>;
-  using NarrowMatrix = detail::Matrix<Eigen::bfloat16>;
+  using NarrowMatrix = detail::Matrix<typename detail::NarrowWeight<Scalar>::Type>;
 
   NamedWeights() = default;
   NamedWeights(const NamedWeights&) = default;
@@ -163,7 +163,7 @@ class NamedWeights {
   static NarrowMatrix rounded(std::string_view name, const Matrix& values) {
     NarrowMatrix narrow = values.template cast<Eigen::bfloat16>();
     detail::require_finite(std::string(name) + " in bfloat16",
-                           narrow.template cast<float>().eval());
+                           narrow.template cast<Scalar>().eval());
     return narrow;
   }
   [[nodiscard]] const Entry* entry_of(std::string_view name) const {

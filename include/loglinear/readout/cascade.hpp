@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
@@ -69,7 +70,7 @@ class Cascade {
         value_(detail::ones<Scalar>(options.outputs + 1)),
         features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
         last_(detail::zeros<Scalar>(options.outputs)),
-        places_(options.d_k) {}
+        places_(detail::array_size(options.d_k)) {}
 
   /// \name A token
   /// \{
@@ -126,7 +127,7 @@ class Cascade {
       return level;
     });
     Vector key = detail::zeros<Scalar>(d_k);
-    places_ = decltype(places_)(d_k);
+    places_ = std::vector<Index>(detail::array_size(d_k));
     state_ = std::move(grown);
     key_ = std::move(key);
   }
@@ -183,9 +184,10 @@ class Cascade {
 
   /// Where few coefficients of the key are not zero, only their rows are read.
   void read_levels() {
+    Index* const places = places_.data();
     Index count = 0;
     for (Index i = 0; i < d_k(); ++i) {
-      if (!detail::is_exactly(key_[i], Scalar(0))) places_[count++] = i;
+      if (!detail::is_exactly(key_[i], Scalar(0))) places[count++] = i;
     }
     if (count > d_k() / 4) return level_reads(state_, key_, reads_);
     const Index columns = reads_.cols();
@@ -193,7 +195,7 @@ class Cascade {
     for (int l : state_.active_levels()) {
       const Scalar* const level = detail::levels_of(std::as_const(state_)).data(l);
       for (Index n = 0; n < count; ++n) {
-        const Index i = places_[n];
+        const Index i = places[n];
         detail::axpy(key_[i], level + i * columns, columns, reads_.data() + l * columns);
       }
     }
@@ -204,7 +206,7 @@ class Cascade {
   State state_;
   Matrix reads_;
   Vector key_, value_, features_, last_;
-  detail::Vector<Index> places_;  // of the key, where it is not zero
+  std::vector<Index> places_;  // of the key, where it is not zero
 };
 
 }  // namespace loglinear

@@ -52,8 +52,6 @@ struct DeltaNet {
   [[nodiscard]] bool operator==(const DeltaNet&) const = default;
 };
 
-static_assert(InnerRule<DeltaNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_DELTA_NET_HPP

@@ -160,8 +160,6 @@ struct DeltaProduct {
   }
 };
 
-static_assert(InnerRule<DeltaProduct<2>, double>);
-
 /// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
 struct DeltaProductMode {
   int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4

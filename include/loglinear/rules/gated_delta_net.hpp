@@ -98,8 +98,6 @@ struct GatedDeltaNet {
   }
 };
 
-static_assert(InnerRule<GatedDeltaNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GATED_DELTA_NET_HPP

@@ -49,8 +49,6 @@ struct GLA {
   [[nodiscard]] bool operator==(const GLA&) const = default;
 };
 
-static_assert(InnerRule<GLA, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GLA_HPP

@@ -52,8 +52,6 @@ struct GLAVector {
   [[nodiscard]] bool operator==(const GLAVector&) const = default;
 };
 
-static_assert(InnerRule<GLAVector, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GLA_VECTOR_HPP

@@ -79,8 +79,6 @@ struct Hawk {
   [[nodiscard]] bool operator==(const Hawk&) const = default;
 };
 
-static_assert(InnerRule<Hawk, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HAWK_HPP

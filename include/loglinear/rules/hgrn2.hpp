@@ -66,8 +66,6 @@ struct HGRN2 {
   [[nodiscard]] bool operator==(const HGRN2&) const = default;
 };
 
-static_assert(InnerRule<HGRN2, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP

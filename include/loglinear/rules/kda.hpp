@@ -119,8 +119,6 @@ struct KDA {
   }
 };
 
-static_assert(InnerRule<KDA, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_KDA_HPP

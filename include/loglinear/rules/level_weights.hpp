@@ -285,12 +285,6 @@ concept LevelWeights = std::copyable<Policy> &&
   fixed.pullback(in, in, lambda, lambda, out, out);
 };
 
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<MlpWeights, double>);
-static_assert(LevelWeights<OneLevel, double>);
-
 /// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
 using LevelWeightings =
     detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, MlpWeights, UnitWeights>;

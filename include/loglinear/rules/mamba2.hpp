@@ -67,8 +67,6 @@ struct Mamba2 {
   [[nodiscard]] bool operator==(const Mamba2&) const = default;
 };
 
-static_assert(InnerRule<Mamba2, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_MAMBA2_HPP

@@ -57,8 +57,6 @@ struct MLSTM {
   [[nodiscard]] bool operator==(const MLSTM&) const = default;
 };
 
-static_assert(InnerRule<MLSTM, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_MLSTM_HPP

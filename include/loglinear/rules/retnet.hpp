@@ -45,8 +45,6 @@ struct RetNet {
   [[nodiscard]] bool operator==(const RetNet&) const = default;
 };
 
-static_assert(InnerRule<RetNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RETNET_HPP

@@ -122,8 +122,6 @@ struct RGLRU {
   }
 };
 
-static_assert(InnerRule<RGLRU, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RG_LRU_HPP

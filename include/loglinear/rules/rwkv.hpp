@@ -62,8 +62,6 @@ struct RWKV {
   [[nodiscard]] bool operator==(const RWKV&) const = default;
 };
 
-static_assert(InnerRule<RWKV, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RWKV_HPP

@@ -114,8 +114,6 @@ struct RWKV7 {
   static constexpr double log_slowest = -0.51082562376599068;  // ln(0.6)
 };
 
-static_assert(InnerRule<RWKV7, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RWKV7_HPP

@@ -88,13 +88,6 @@ concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index
   { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
 };
 
-static_assert(Transition<Identity<double>, double>);
-static_assert(Transition<ScalarDecay<double>, double>);
-static_assert(Transition<KeyDecay<double>, double>);
-static_assert(Transition<ValueDecay<double>, double>);
-static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
-static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP

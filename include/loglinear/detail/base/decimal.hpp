@@ -74,7 +74,8 @@ struct Digits {
 /// free-format algorithm of Steele and White, 1990.
 /// \param mantissa  at least 1
 /// \param uneven    whether the lower neighbour is half as far away as the upper one
-[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+[[nodiscard, gnu::cold]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent,
+                                                          bool uneven) {
   // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
   // by below / one, ends included where the mantissa is even.
   Natural rest(mantissa), one(1), above(1), below(1);

@@ -37,12 +37,19 @@ class InvalidArgument final : public std::exception {
 #endif
 }
 
+/// The same of what is `told`; out of line, so that whoever checks an argument stays short.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_told(std::string_view argument, Value value,
+                                                      Legal... legal) {
+  fail_with(argument, TextPart(value), {TextPart(legal)...});
+}
+
 /// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
 /// come in parts, words and numbers.
 template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, value, {TextPart(legal)...});
+[[noreturn, gnu::always_inline]] inline void fail(std::string_view argument, const Value& value,
+                                                  const Legal&... legal) {
+  fail_told(argument, told(value), told(legal)...);
 }
 
 }  // namespace loglinear::detail

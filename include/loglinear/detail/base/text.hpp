@@ -5,7 +5,6 @@
 // Messages put together from words and numbers, the same under every locale.
 
 #include <array>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -41,27 +40,37 @@ class TextStorage {
 };
 #endif
 
+/// What a value is told as in a message: few types, so that few functions are compiled.
+template <class Value>
+[[nodiscard]] auto told(const Value& value) {
+  if constexpr (std::is_convertible_v<const Value&, const char*>) {
+    return static_cast<const char*>(value);
+  } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+    return static_cast<std::string_view>(value);
+  } else if constexpr (std::is_integral_v<Value>) {
+    using Wide = std::conditional_t<std::is_signed_v<Value>, std::int64_t, std::uint64_t>;
+    return static_cast<Wide>(value);
+  } else if constexpr (std::is_same_v<Value, float>) {
+    return value;
+  } else {
+    return to_double(value);
+  }
+}
+
 /// One part of a message: words, an integer or another number. It refers to the words.
 class TextPart {
  public:
-  template <class Value>
-  TextPart(const Value& value) {  // NOLINT(google-explicit-constructor)
-    if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      words_ = static_cast<std::string_view>(value);
-    } else if constexpr (std::is_integral_v<Value>) {
-      sort_ = value < 0 ? Sort::negative : Sort::natural;
-      integer_ =
-          value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-    } else if constexpr (std::is_same_v<Value, float>) {
-      sort_ = Sort::single;
-      number_ = static_cast<double>(value);
-    } else {
-      sort_ = Sort::number;
-      number_ = to_double(value);
-    }
-  }
+  explicit TextPart(const char* words) : words_(words) {}
+  explicit TextPart(std::string_view words) : words_(words) {}
+  explicit TextPart(std::uint64_t value) : integer_(value), sort_(Sort::natural) {}
+  explicit TextPart(std::int64_t value)
+      : integer_(value < 0 ? 0 - static_cast<std::uint64_t>(value)
+                           : static_cast<std::uint64_t>(value)),
+        sort_(value < 0 ? Sort::negative : Sort::natural) {}
+  explicit TextPart(float value) : number_(static_cast<double>(value)), sort_(Sort::single) {}
+  explicit TextPart(double value) : number_(value), sort_(Sort::number) {}
 
-  void append_to(TextStorage& storage) const {
+  [[gnu::cold]] void append_to(TextStorage& storage) const {
     if (sort_ == Sort::words) {
       storage.append(words_);
     } else if (sort_ == Sort::number) {
@@ -70,9 +79,14 @@ class TextPart {
       storage.append(Decimal(static_cast<float>(number_)).text());
     } else {
       if (sort_ == Sort::negative) storage.append("-");
-      std::array<char, 24> digits;
-      const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), integer_).ptr;
-      storage.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+      std::array<char, 20> digits;
+      std::size_t first = digits.size();
+      std::uint64_t rest = integer_;
+      do {
+        digits[--first] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+      } while (rest != 0);
+      storage.append({digits.data() + first, digits.size() - first});
     }
   }
 
@@ -91,8 +105,8 @@ class Text {
  public:
   template <class... Parts>
   explicit Text(const Parts&... parts)
-      : Text(std::initializer_list<TextPart>{TextPart(parts)...}) {}
-  explicit Text(std::initializer_list<TextPart> parts) {
+      : Text(std::initializer_list<TextPart>{TextPart(told(parts))...}) {}
+  [[gnu::cold]] explicit Text(std::initializer_list<TextPart> parts) {
     for (const TextPart& part : parts) part.append_to(storage_);
   }
 

@@ -5,8 +5,7 @@
 // The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
 // product and a training step one rank-one update, and all free vectors in one more.
 
-#include <cmath>
-#include <cstdint>
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -45,6 +44,14 @@ class Parameters {
     return begin;
   }
 
+  /// Appends a free vector for each projection, in their order: its bias, which begins at 0.
+  void append_biases() {
+    for (std::size_t i = 0, end = arrays_.size(); i < end; ++i) {
+      const Parameter shape = arrays_[i].shape;
+      if (shape.is_projection) append(free_vector(arrays_[i].name + ".bias", shape.rows, 0.0));
+    }
+  }
+
   /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: `scale` times a standard normal, or the constant that the parameter names.
   void draw(Xorshift64& random, double scale = 0.01) {
@@ -71,8 +78,7 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// \name What steps of the weights are made on; `admit_growth` first
-  /// \{
+  // What steps of the weights are made on; `admit_growth` first.
   [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
   [[nodiscard]] const Scalar* column(Index input) const {
     return projections_.data() + input * projected_;
@@ -104,7 +110,6 @@ class Parameters {
                  projections_.rows());
     require_size("the gradient (free vectors)", other.free_.size(), free_.size());
   }
-  /// \}
 
   /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
   /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
@@ -193,28 +198,24 @@ class Parameters {
   /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
   [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
     const Array& array = find(name);
-    if (array.shape.is_projection) {
-      return {projections_.data() + array.begin, array.shape.rows, d_model_,
-              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+    if (!array.shape.is_projection) {
+      return {free_.data() + array.begin, 1, array.shape.rows, Strides(1, 1)};
     }
-    return {free_.data() + array.begin, 1, array.shape.rows,
-            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+    return {projections_.data() + array.begin, array.shape.rows, d_model_, Strides(projected_, 1)};
   }
 
-  template <class Derived>
-  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+  void set(std::string_view name, const Matrix<Scalar>& value) {
     const Array& array = find(name);
     const ConstMatrixView<Scalar> old = get(name);
     require_size(Text("rows of ", array.name), value.rows(), old.rows());
     require_size(Text("columns of ", array.name), value.cols(), old.cols());
-    const Matrix<Scalar> evaluated = value;
-    require_finite(name, evaluated);
-    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
+    require_finite(name, value);
+    require_between(Text("the largest coefficient of ", array.name), max_abs(value), 0.0,
                     magnitude_limit<Scalar>());
-    if (array.shape.is_projection) {
-      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
-    } else {
-      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    Scalar* const to = array.shape.is_projection ? projections_.data() : free_.data();
+    for (Index j = 0; j < value.cols(); ++j) {
+      copy(value.data() + j * value.rows(), value.rows(), to + array.begin + j * old.outerStride());
     }
     measure();
   }

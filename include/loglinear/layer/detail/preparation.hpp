@@ -8,10 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -73,26 +71,17 @@ class Preparation {
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    std::vector<Parameter> projections;
-    const auto append = [&](const Parameter& shape) {
-      if (shape.is_projection && shape.rows > 0) projections.push_back(shape);
-      return parameters_.append(shape);
-    };
-    append(projection("w_key", d_k));
-    layout_.v = append(projection("w_value", d_v));
-    layout_.q = append(projection("w_query", d_k));
+    parameters_.append(projection("w_key", d_k));
+    layout_.v = parameters_.append(projection("w_value", d_v));
+    layout_.q = parameters_.append(projection("w_query", d_k));
     layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) append(shape);
+    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
     layout_.own = parameters_.projected_size();
     layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
-    if (Learning(options).bias) {  // in the order of the projections
-      for (const Parameter& shape : projections) {
-        parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
-      }
-    }
+    if (Learning(options).bias) parameters_.append_biases();
     layout_.free_size = parameters_.free_size();
     validate_rule(inner_);
     weights_.template resolve<Scalar>(options.max_levels);
@@ -201,8 +190,10 @@ class Preparation {
   void set_starts(double key, double query) {
     start_key_ = Scalar(key);
     start_query_ = Scalar(query);
-    parameters_.set("w_key.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_key_));
-    parameters_.set("w_query.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_query_));
+    parameters_.admit_growth(1, (std::max)(key, query));
+    Scalar* const biases = parameters_.free_data() + layout_.free_end;
+    std::fill_n(biases, layout_.d_k, start_key_);
+    std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
   }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {

@@ -51,7 +51,8 @@ class FirstFailure {
 /// runs again is ignored, and those that it leaves out, be it by an error of its own, run here. So
 /// the loops that write what has been computed are whole, whatever it does. Returns when all passes
 /// have; throws nothing.
-inline void run_by_executor(const Executor& executor, Index n, const LoopBody& body) {
+template <class Body>
+void run_by_executor(const Executor& executor, Index n, const Body& body) {
   const auto count = static_cast<std::size_t>(n);
   const std::unique_ptr<std::atomic_flag[]> begun(new (std::nothrow) std::atomic_flag[count]);
   if (begun == nullptr) {

@@ -4,7 +4,8 @@
 
 // The threads of the library. They are started when a loop first asks for them, sleep while there
 // is no loop, and are joined when the program ends. No mutex and no condition variable: their
-// headers would cost every program more to compile than <thread> does.
+// headers would cost every program more to compile than <thread> does. For the same reason all of
+// it is templates, of what a pass is called by: a program without loops compiles none of them.
 
 #include <algorithm>
 #include <atomic>
@@ -40,10 +41,14 @@ namespace loglinear::detail {
   return inside;
 }
 
+/// The most threads that a loop can have.
+inline constexpr int most_threads = 1024;
+
 #ifdef __STDCPP_THREADS__
 
 [[nodiscard]] inline int processor_count() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  return static_cast<int>(
+      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{most_threads}));
 }
 
 /// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
@@ -52,10 +57,9 @@ namespace loglinear::detail {
 ///
 /// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
 /// Everything else about the loop is written while the gate is closed and nobody is inside.
+template <class Body>
 class ThreadPool {
  public:
-  static constexpr int most_threads = 1024;
-
   ThreadPool() = default;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -67,7 +71,7 @@ class ThreadPool {
 
   /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
   /// where another thread of the program has a loop running.
-  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+  [[nodiscard]] bool run(Index n, int threads, const Body& body) {
     if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
     start_workers(threads - 1);
     body_ = &body;
@@ -156,7 +160,7 @@ class ThreadPool {
 
   std::atomic<int> loops_{0}, gate_{0};
   std::atomic<bool> is_busy_{false}, is_ending_{false};
-  const LoopBody* body_ = nullptr;
+  const Body* body_ = nullptr;
   FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
   int threads_ = 1;
   std::vector<Slice> slices_{1};
@@ -165,15 +169,18 @@ class ThreadPool {
 
 /// The pool of this program, and of a process that it forks into, which has no other threads: what
 /// it had of the pool stays behind.
+template <class Body>
 class ProgramPool {
+  using Pool = ThreadPool<Body>;
+
  public:
   /// Null once the program has ended, and where there is no memory for it.
-  [[nodiscard]] static ThreadPool* get() {
+  [[nodiscard]] static Pool* get() {
     static const ProgramPool ended_with_the_program;
-    ThreadPool* pool = current().load(std::memory_order_acquire);
+    Pool* pool = current().load(std::memory_order_acquire);
     if (pool != nullptr || has_ended().load()) return pool;
-    std::unique_ptr<ThreadPool> fresh;
-    static_cast<void>(caught([&] { fresh = std::make_unique<ThreadPool>(); }));
+    std::unique_ptr<Pool> fresh;
+    static_cast<void>(caught([&] { fresh = std::make_unique<Pool>(); }));
     if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
     return pool;
   }
@@ -186,12 +193,12 @@ class ProgramPool {
   }
   ~ProgramPool() {
     has_ended().store(true);
-    std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    std::unique_ptr<Pool> pool(current().exchange(nullptr));
     // Where a pass of a loop ends the program, its worker cannot be joined: the pool stays.
     if (is_inside_loop()) static_cast<void>(pool.release());
   }
-  static std::atomic<ThreadPool*>& current() {
-    static std::atomic<ThreadPool*> pool{nullptr};
+  static std::atomic<Pool*>& current() {
+    static std::atomic<Pool*> pool{nullptr};
     return pool;
   }
   static std::atomic<bool>& has_ended() {
@@ -201,8 +208,9 @@ class ProgramPool {
 };
 
 /// Runs a loop on the program's threads; false where it has none to spare.
-[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
-  ThreadPool* const pool = ProgramPool::get();
+template <class Body>
+[[nodiscard]] bool run_on_threads(Index n, int threads, const Body& body) {
+  ThreadPool<Body>* const pool = ProgramPool<Body>::get();
   return pool != nullptr && pool->run(n, threads, body);
 }
 
@@ -211,10 +219,8 @@ class ProgramPool {
 [[nodiscard]] inline int processor_count() {
   return 1;
 }
-struct ThreadPool {
-  static constexpr int most_threads = 1024;
-};
-[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+template <class Body>
+[[nodiscard]] bool run_on_threads(Index, int, const Body&) {
   return false;
 }
 

@@ -45,7 +45,7 @@ class DenseProduct {
   }
   void follow(const Kind& later) {
     later.left(left_);
-    if constexpr (scales_values<Kind>) later.right(RowView<Scalar>(right_.data(), right_.size()));
+    scale_row(later, right_.data(), right_.size());
   }
   void follow(const DenseProduct& later, Scalar* scratch) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);

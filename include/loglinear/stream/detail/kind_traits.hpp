@@ -31,6 +31,13 @@ inline constexpr bool scales_values = [] {
   }
 }();
 
+/// A row that lies somewhere undergoes r of a transition.
+template <class Kind>
+void scale_row([[maybe_unused]] const Kind& transition, [[maybe_unused]] typename Kind::Scalar* row,
+               [[maybe_unused]] Index d_v) {
+  if constexpr (scales_values<Kind>) transition.right(RowView<typename Kind::Scalar>(row, d_v));
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP

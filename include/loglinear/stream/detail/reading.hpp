@@ -56,7 +56,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
   state.read(query, memory, read.data(), token.transition, memory.looked_up);
   if (!stands) {
     memory.old_read = read;
-    token.transition.right(RowView<Scalar>(read.data(), d_v));
+    scale_row(token.transition, read.data(), d_v);
     const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
     for (Index j = 0; j < token.keys.cols(); ++j) {
       const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
@@ -79,7 +79,7 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
   t.d_old_read = d_read;
-  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
+  scale_row(token.transition, t.d_old_read.data(), d_v);
   state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
                   d_lambda.data());
   token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,

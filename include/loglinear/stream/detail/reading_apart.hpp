@@ -41,11 +41,8 @@ struct ReadRows {
 
 /// Each row undergoes r of a transition, as reads and their cotangents do.
 template <class Kind, class Scalar>
-void scale_read_rows([[maybe_unused]] const Kind& transition,
-                     [[maybe_unused]] const ReadRows<Scalar>& rows) {
-  if constexpr (scales_values<Kind>) {
-    for (Index w = 0; w < rows.count; ++w) transition.right(RowView<Scalar>(rows.row(w), rows.d_v));
-  }
+void scale_read_rows(const Kind& transition, const ReadRows<Scalar>& rows) {
+  for (Index w = 0; w < rows.count; ++w) scale_row(transition, rows.row(w), rows.d_v);
 }
 
 /// reads = what each level of the state as it stands says to the query, in the row where the next
