@@ -78,7 +78,6 @@ template <class Scalar>
     detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
   }
   detail::require_whole(tape);
-  detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
     detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
     detail::require_size("d_final (columns)", d_final.cols(), size);
@@ -95,7 +94,6 @@ template <class Scalar>
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
-    source.require_numbers();
     source.differentiate(detail::view_of(d_out), gradients);
     detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
