@@ -7,8 +7,8 @@
 /// `__metadata__`, and an object built otherwise refuses to load it.
 ///
 /// Objects of your own may have one too: write `configuration_of(const Mine&)` in their namespace.
-/// A rule or a policy of level weights of your own is recorded by name and hyperparameters if
-/// `std::string to_text(const MyRule&)` stands in its namespace, and is not compared otherwise.
+/// A rule or level weighting of your own is recorded by name and hyperparameters if its namespace
+/// has `std::string to_text(const MyRule&)`; otherwise it is not compared.
 
 #include <concepts>
 #include <string>
@@ -31,8 +31,8 @@
 
 namespace loglinear {
 
-/// Names of options and their values as text, in order. One without text is not recorded, and must
-/// not be.
+/// Names of options and their values as text, in order. An option without text is not recorded, and
+/// a file that has it is refused.
 using Configuration = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {

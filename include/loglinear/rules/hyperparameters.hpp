@@ -65,7 +65,7 @@ struct Hyperparameter {
   std::string_view name;         ///< of the member, and in a text
   Range range{};                 ///< what is legal
   double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+  std::optional<double> slow{};  ///< forgets a stream in some 10,000 tokens; the
                                  ///< default unless given
 };
 

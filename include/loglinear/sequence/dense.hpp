@@ -9,11 +9,12 @@
 
 namespace loglinear {
 
-/// The sequence form by its definition, every query against every earlier token: the oracle.
+/// The sequence form by its definition, every query against every earlier token: the oracle of the
+/// tests.
 ///
 /// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
-/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
-/// with `recurrent` and `chunkwise` but the level arithmetic.
+/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). It shares
+/// nothing with `recurrent` and `chunkwise` but the level arithmetic.
 ///
 /// \param in       the tokens
 /// \param initial  the state before them, which is read, not changed; its size says where the
