@@ -142,7 +142,7 @@ double error_of(const Rule& rule, const Choice& choice, const Stream& stream, do
 int main(int argc, char** argv) {
   std::vector<Stream> streams = made_streams();
   for (int i = 1; i < argc; ++i) streams.push_back(stream_of(argv[i]));
-  const std::array choices{Choice{"`sgd` 0.05, the seed's", {}, 0.05, false},
+  const std::array choices{Choice{"`sgd` 0.05, no biases", {}, 0.05, false},
                            Choice{"`sgd` 0.5", {}, 0.5},
                            Choice{"`sgd` 2", {}, 2},
                            Choice{"`adam` 0.001", Step{.rule = StepRule::adam}, 0.001},
