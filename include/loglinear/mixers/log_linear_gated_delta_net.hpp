@@ -268,7 +268,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const auto& weight = this->weights()["o_norm.weight"];
     return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
   }
-  /// What beta stays below.
+  /// The bound that beta stays below.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
   Options options_;

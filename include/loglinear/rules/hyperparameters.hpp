@@ -69,7 +69,7 @@ struct Hyperparameter {
                                  ///< default unless given
 };
 
-/// What a rule, or a level weighting, is called, and what a table says of it.
+/// The names of a rule or a level weighting, and what a table says about it.
 struct RuleInfo {
   std::string_view name;        ///< of its type, as errors name it
   std::string_view text;        ///< in a text
