@@ -51,7 +51,7 @@ inline void require_size(std::string_view argument, Index size, Index expected) 
   return is_finite(value) && value <= limit;
 }
 
-/// Whether a value is not NaN, with which every comparison is false.
+/// Whether a value is not NaN.
 template <class Value>
 [[nodiscard]] bool is_number(const Value& value) {
   if constexpr (std::is_integral_v<Value>) {

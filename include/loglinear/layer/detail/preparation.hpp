@@ -154,7 +154,7 @@ class Preparation {
     std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
     start_key_ = start_query_ = Scalar(0);
   }
-  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
