@@ -93,7 +93,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 }
 
 /// Overload without states: begins at empty states of as many levels as the sequences need, and
-/// discards the final ones.
+/// discards the final ones. Errors and cost are those above.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                const ChunkwiseOptions& options = {}, BatchTape<Scalar>* tape = nullptr) {

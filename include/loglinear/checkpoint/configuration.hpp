@@ -92,7 +92,8 @@ template <class... Rules>
 
 }  // namespace detail
 
-/// The options of a layer that its weights and its stream depend on; not learning rate and seed.
+/// The options of a layer on which its weights and its stream depend; learning rate and seed are
+/// not among them. Allocates, as do those below.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {

@@ -106,6 +106,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates. All throw std::invalid_argument as the class comment says,
+  /// before anything has changed.
   /// \{
 
   /// Reads the state in the layer's read order, then writes the token: the state undergoes the
@@ -142,7 +144,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
-  /// The same with the caller's memory; safe from several threads, a workspace each.
+  /// The same with the caller's memory; safe from several threads, a workspace each. Refuses a
+  /// workspace that is made for a layer of another shape.
   /// \return the output, which lies in the workspace
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {

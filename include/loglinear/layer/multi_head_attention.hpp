@@ -99,6 +99,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates, and the first loop that starts threads. All throw as those of
+  /// `LogLinearAttention`; no head has changed then.
   /// \{
 
   /// All heads read in the layer's order and write. \return the output, overwritten by the next

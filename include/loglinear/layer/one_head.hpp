@@ -54,14 +54,14 @@ class OneHead {
   /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
-  /// As `forward`.
+  /// Reads in the layer's read order and writes the token, as `forward`.
   template <class In>
   void forward_levels(const In& x, Rows& reads) {
     const Flush flush;
     head_.stage_levels(x, head_.read_order(), reads);
     head_.commit();
   }
-  /// As `query_readonly`: nothing changes.
+  /// Reads as `query_readonly`: nothing changes.
   template <class In>
   void level_reads(const In& x, Rows& reads) {
     const Flush flush;

@@ -96,7 +96,7 @@ extern template std::unique_ptr<Attention<double>> make_attention<double>(const 
 
 /// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
 /// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
-/// layer, 11 of them.
+/// layer, 11 of them. Throws what `work` throws.
 ///
 ///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>

@@ -110,7 +110,7 @@ class LanguageModel {
   /// \name Sequences and streams
   /// \{
 
-  /// An empty cache, the beginning of a stream.
+  /// An empty cache, the beginning of a stream. Allocates
   [[nodiscard]] Cache make_cache() const {
     std::vector<typename Cache::Layer> layers;
     for (const auto& block : blocks_) layers.push_back(block.make_cache());

@@ -85,7 +85,8 @@ class CascadeReadout {
     }
     kappa_ = rounded;
   }
-  /// Sets what the next estimates start from. \param prior  length outputs, finite
+  /// Sets what the next estimates start from. \param prior  length outputs, finite \throws
+  /// std::invalid_argument for another prior. Does not allocate
   template <class Derived>
   void set_prior(const Eigen::MatrixBase<Derived>& prior) {
     detail::require_size("the prior", prior.size(), outputs());

@@ -86,7 +86,7 @@ class RecursiveLeastSquares {
   }                                                                     ///< all or nothing
   RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
 
-  /// Forgets every sample: Theta = 0, P = p0 I.
+  /// Forgets every sample: Theta = 0, P = p0 I. Does not allocate.
   void reset() {
     weights_.setZero();
     upper_.setIdentity();
@@ -95,7 +95,9 @@ class RecursiveLeastSquares {
     updates_ = 0;
   }
 
-  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs. \throws
+  /// std::invalid_argument for a wrong size, or where a number or the result is not finite. Does
+  /// not allocate
   template <class Features>
   const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
     const detail::FlushToZero<Scalar> flush;
@@ -104,7 +106,8 @@ class RecursiveLeastSquares {
     return prediction_;
   }
 
-  /// Learns one sample. \return the prediction from before it, that of `predict(phi)`
+  /// Learns one sample. \return the prediction from before it, that of `predict(phi)`. \throws as
+  /// `predict`, or where an update would not be finite; nothing is learnt then. Does not allocate
   template <class Features, class Target>
   const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
     const detail::FlushToZero<Scalar> flush;

@@ -148,7 +148,7 @@ requires(Overflow != LastLevel::fold) void chunkwise(
 }
 
 /// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
-/// discards the final state.
+/// discards the final state. Errors and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
     const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},

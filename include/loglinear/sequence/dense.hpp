@@ -79,7 +79,8 @@ template <class Scalar>
   return out;
 }
 
-/// The same from an empty state with as many levels as the sequence needs.
+/// Overload without a state: begins at an empty one of as many levels as the sequence needs. Errors
+/// and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in) {
   const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
