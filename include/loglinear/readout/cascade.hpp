@@ -72,9 +72,9 @@ class Cascade {
         places_(options.d_k) {}
 
   /// \name A token
-  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only `grow_keys`
-  /// allocates. All throw std::invalid_argument for a wrong size, a number that is not finite, or
-  /// where a result would not be; nothing has changed then.
+  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only
+  /// `grow_keys` allocates. All throw std::invalid_argument for a wrong size, a number that is not
+  /// finite, or where a result would not be; nothing has changed then.
   /// \{
 
   /// The estimates for a key, also for one that was never written: row l is e_l, row 0 the last.
