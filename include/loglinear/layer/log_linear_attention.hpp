@@ -28,12 +28,12 @@ namespace loglinear {
 ///     S_l <- L_t S_l diag(r_t) for every level l, then push the leaf        (what `inner` says)
 ///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
 ///
-/// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
-/// (key_rows is d_k unless the rule says otherwise). Inputs and targets are any Eigen vector
-/// expression, row or column, or a std::vector, std::array or std::span of the layer's scalar; they
-/// are copied once. All memory is allocated by the constructor: `forward`,
-/// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
-/// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
+/// With biases each projection is `W x + b`. `x` has length d_model, outputs have length d_v, and
+/// states are `key_rows x d_v` (key_rows is d_k unless the rule says otherwise). An input or target
+/// is any Eigen vector expression, row or column, or a std::vector, std::array or std::span of the
+/// layer's scalar, and is copied once. The constructor allocates all memory: `forward`,
+/// `query_readonly` and `train_one` never allocate. They return a reference to the layer's own
+/// output, which the next call overwrites; copy it (`Eigen::VectorXd o = ...`) to keep it.
 ///
 /// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
 /// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
@@ -50,9 +50,10 @@ namespace loglinear {
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels. docs/numerics.md says what
-///                    both cost in time and accuracy. bfloat16 has the range of float. Half numbers
-///                    end at 65504, and ordinary streams reach that: a token that would take the
-///                    norm of the state above a quarter of it is refused, in mid-stream
+///                    both cost in accuracy, docs/real_time.md what they cost in time. bfloat16 has
+///                    the range of float. Half numbers end at 65504, and ordinary streams reach
+///                    that: a token that would take the norm of the state above a quarter of it is
+///                    refused, in mid-stream
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
