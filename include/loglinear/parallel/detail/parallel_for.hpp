@@ -47,10 +47,10 @@ class FirstFailure {
   return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
 }
 
-/// Calls `body(i)` once for each i in [0, n) by an executor that is not trusted. A pass that it
-/// runs again is ignored; those that it leaves out, also by an error of its own, run here. So loops
-/// that write results are whole, whatever the executor does. Returns when all passes have; throws
-/// nothing.
+/// Calls `body(i)` once for each i in [0, n) by an executor that is not trusted: a pass that it
+/// runs again is ignored, and those that it leaves out, be it by an error of its own, run here. So
+/// the loops that write what has been computed are whole, whatever it does. Returns when all passes
+/// have; throws nothing.
 inline void run_by_executor(const Executor& executor, Index n, const LoopBody& body) {
   const auto count = static_cast<std::size_t>(n);
   const std::unique_ptr<std::atomic_flag[]> begun(new (std::nothrow) std::atomic_flag[count]);
