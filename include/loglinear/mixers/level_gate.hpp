@@ -18,7 +18,7 @@
 
 namespace loglinear {
 
-/// What a mixer makes its level weights of.
+/// How a mixer computes its level weights.
 enum class MixerLevelWeights {
   softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
   mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946

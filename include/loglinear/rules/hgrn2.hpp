@@ -11,8 +11,9 @@
 
 namespace loglinear {
 
-/// HGRN2: a forget gate with a lower bound for each key row, `S <- diag(w) S + k v^T`,
-/// `w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)`.
+/// HGRN2: a forget gate with a lower bound for each key row.
+///
+///     S <- diag(w) S + k v^T,   w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
 ///
 /// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with the key
 /// projected rather than tied to the gate. Transition: a decay per key row. Own weights:

@@ -3,9 +3,9 @@
 #define LOGLINEAR_RULES_LIST_HPP
 
 /// \file
-/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
-/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
-/// and the table of them are made from the list and from what each rule says of itself
+/// All inner rules, in one list. For a new rule add its file in `rules/`, its include and its line
+/// here. Modes and their texts, the run-time factory, the loops of the tests, the benchmark and the
+/// table of all rules are made from the list and from what each rule says about itself
 /// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
 
 #include "loglinear/rules/delta_net.hpp"
@@ -45,7 +45,7 @@ using Rules = detail::TypeList<  //
 
 namespace detail {
 
-/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+/// The rules that a mode stands for: itself if it is a rule, else those that it lists.
 template <class Mode>
 struct RulesOf {
   using Type = TypeList<Mode>;

@@ -11,8 +11,9 @@
 
 namespace loglinear {
 
-/// The matrix memory of xLSTM with sigmoid gates, `S <- f S + i k v^T`,
-/// `f = sg(w_gate . x + gate_bias)`, `i = sg(w_gate2 . x + input_bias)`.
+/// The matrix memory of xLSTM with sigmoid gates:
+///
+///     S <- f S + i k v^T,   f = sg(w_gate . x + gate_bias),   i = sg(w_gate2 . x + input_bias)
 ///
 /// Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3, without
 /// the normaliser state. Transition: one decay for the state. Own weights: `w_gate` and `w_gate2`
