@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes the cases of rule_data: layers of the published rules, their outputs and all gradients.
+"""Makes the cases of rule_data: published rules, their outputs and all gradients.
 
 Every rule is its recurrence as the paper writes it, a function from a state to the next. It is affine,
 so that what a token wrote is followed alone: M_t = f_t(0), and M_s becomes f_t(M_s) - f_t(0). A layer
 with a hierarchy reads sum_s lambda[t][bit_length(t ^ s)] M_s^T q_t, one with a single state
 sum_s M_s^T q_t, and its output is tanh of that. Nothing is computed in chunks, merged or differentiated
 by hand: a gradient is Im loss(w + ih) / h, which is exact to rounding for h = 1e-30.
+
+The cases of mLSTM (xLSTM, arXiv:2405.04517) are sequences: the definition with gates exp(log_input) and
+exp(log_forget), without a stabiliser, in numbers of 80 bits, whose exponents reach 11,000.
 
     python3 make_rule_cases.py rule_data
 """
@@ -143,6 +146,33 @@ def gradient(loss, w):
     return d
 
 
+def read_mlstm(x):
+    """h_t, the sums over all tokens before written out."""
+    reads = []
+    for t in range(len(x["q"])):
+        sums = np.zeros(d_v + 1, dtype=np.clongdouble)
+        for s in range(t + 1):
+            gate = np.exp(x["log_input"][s, 0] + np.sum(x["log_forget"][s + 1:t + 1, 0]))
+            weight = x["lambda"][t, (t ^ s).bit_length()] * gate * (x["k"][s] @ x["q"][t])
+            sums += weight * np.append(x["v"][s], 1)
+        n = sums[d_v]
+        reads.append(sums[:d_v] / max(n, -n, 1, key=np.real))
+    return np.array(reads)
+
+
+def write_mlstm(folder, name, offset, size):
+    x = {n: draw.standard_normal((tokens, c)) for n, c in {"q": d_k, "k": d_k, "v": d_v}.items()}
+    x["lambda"] = np.abs(draw.standard_normal((tokens, levels + 1)))
+    x["log_input"] = offset + size * draw.standard_normal((tokens, 1))
+    x["log_forget"] = -softplus(-draw.standard_normal((tokens, 1)) * size / 4)
+    x = {n: array.astype(np.clongdouble) for n, array in x.items()}
+    d_out = draw.standard_normal((tokens, d_v))
+    d = gradient(lambda: np.sum(d_out * read_mlstm(x)), x)
+    arrays = {n: array.real for n, array in x.items()} | {"d_" + n: a for n, a in d.items()}
+    arrays |= {"d_out": d_out, "out": read_mlstm(x).real}
+    write_case(folder, "mlstm_" + name, {"family": "mlstm"}, arrays)
+
+
 def write(folder, rule):
     w = draw_weights(rule)
     x, d_out = draw.standard_normal((tokens, d_model)), draw.standard_normal((tokens, d_v))
@@ -151,10 +181,13 @@ def write(folder, rule):
     arrays = {n: array.real for n, array in w.items()} | {"d_" + n: array for n, array in d.items()}
     arrays |= {"x": x, "d_out": d_out, "out": read(rule, w, x, True).real,
                "one_state_out": read(rule, w, x, False).real}
-    case = {"case": name, "about": "made by make_rule_cases.py",
-            "config": {"family": "rule", "mode": rule.text, "d_model": d_model, "d_key": d_k,
-                       "d_value": d_v, "max_levels": levels},
-            "arrays": {n: {"shape": list(array.shape), "data": array.ravel().tolist()}
+    write_case(folder, name, {"family": "rule", "mode": rule.text, "d_model": d_model,
+                              "d_key": d_k, "d_value": d_v, "max_levels": levels}, arrays)
+
+
+def write_case(folder, name, config, arrays):
+    case = {"case": name, "about": "made by make_rule_cases.py", "config": config,
+            "arrays": {n: {"shape": list(array.shape), "data": [float(c) for c in array.flat]}
                        for n, array in arrays.items()}}
     with open(os.path.join(folder, name + ".json"), "w") as file:
         json.dump(case, file)
@@ -164,3 +197,5 @@ if __name__ == "__main__":
     os.makedirs(sys.argv[1], exist_ok=True)
     for rule in (KDA(), TiedHGRN2(), RGLRU(), GatedDeltaProduct()):
         write(sys.argv[1], rule)
+    write_mlstm(sys.argv[1], "small_gates", 0, 2)
+    write_mlstm(sys.argv[1], "large_gates", 900, 6)
