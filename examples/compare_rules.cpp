@@ -80,12 +80,14 @@ constexpr std::array tuned{"retnet(gamma=0.99)",
                            "mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)",
                            "gla_vector(gate_bias=5)",
                            "hgrn2(lower_bound=0.98, gate_bias=1)",
+                           "tied_hgrn2(lower_bound=0.98, gate_bias=1)",
                            "hawk(gate_bias=5)",
                            "rg_lru(initial_lambda=5)",
                            "gated_delta_net(beta_scale=0.5, gate_bias=8)",
                            "rwkv7(gate_bias=8)",
                            "kda(initial_dt_bias=-8)",
-                           "delta_product(gate_bias=8, beta_bias=-1)"};
+                           "delta_product(gate_bias=8, beta_bias=-1)",
+                           "gated_delta_product(initial_dt_bias=-8, beta_bias=-1)"};
 
 template <class Mode>
 std::string mode_of() {

@@ -23,6 +23,7 @@ constexpr bool is_typed =
     std::is_same_v<Scalar, double> || std::is_same_v<loglinear::RuntimeRule<Rule>, Rule> ||
     std::is_same_v<Rule, loglinear::RetNet> || std::is_same_v<Rule, loglinear::GLA> ||
     std::is_same_v<Rule, loglinear::GLAVector> ||
+    std::is_same_v<Rule, loglinear::DeltaProduct<2>> ||
     std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>>;
 
 }  // namespace loglinear::test

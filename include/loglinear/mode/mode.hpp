@@ -92,8 +92,9 @@ requires(Rules::contains<Mode>)  //
   }
 }
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
-/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
-/// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
+/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, the same for
+/// `GatedDeltaProductMode`, and all others are rules already. \throws std::invalid_argument for a
+/// number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },

@@ -11,6 +11,7 @@
 #include "loglinear/rules/delta_net.hpp"
 #include "loglinear/rules/delta_product.hpp"
 #include "loglinear/rules/gated_delta_net.hpp"
+#include "loglinear/rules/gated_delta_product.hpp"
 #include "loglinear/rules/gla.hpp"
 #include "loglinear/rules/gla_vector.hpp"
 #include "loglinear/rules/hawk.hpp"
@@ -22,6 +23,7 @@
 #include "loglinear/rules/rg_lru.hpp"
 #include "loglinear/rules/rwkv.hpp"
 #include "loglinear/rules/rwkv7.hpp"
+#include "loglinear/rules/tied_hgrn2.hpp"
 #include "loglinear/rules/type_list.hpp"
 
 namespace loglinear {
@@ -41,7 +43,9 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2,                      //
     KDA,                         //
-    RGLRU>;
+    RGLRU,                       //
+    TiedHGRN2,                   //
+    GatedDeltaProductMode>;
 
 namespace detail {
 
@@ -63,7 +67,8 @@ template <class... Modes>
 
 }  // namespace detail
 
-/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`,
+/// and the same of `GatedDeltaProductMode`.
 using RuleTypes = decltype(detail::rules_of_all(Rules{}));
 
 }  // namespace loglinear
