@@ -32,9 +32,8 @@ namespace loglinear {
 /// The result does not depend on m, so that gradients may take `log_scale` for a constant.
 ///
 ///     ExponentialGates<double> gates(log_i, log_f);
-///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v), .lambda =
-///     lambda,
-///                               .g = gates.log_decay};
+///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v),
+///                               .lambda = lambda, .g = gates.log_decay};
 ///     h = gates.outputs(chunkwise(in));
 ///
 /// \tparam Scalar  float or double
