@@ -18322,6 +18322,9 @@ template <class Options>
 /// \throws std::invalid_argument for an option out of its range
 template <class Options>
 void require_level_options(const Options& o, Index heads) {
+  require_between("the number of level_weights", static_cast<int>(o.level_weights),
+                  static_cast<int>(MixerLevelWeights::softplus),
+                  static_cast<int>(MixerLevelWeights::one_state));
   require_between("level_mlp_size", o.level_mlp_size, Index{0}, largest_dimension);
   require_dimension("the number of heads times num_levels", heads * levels_of_head(o));
 }
@@ -22817,9 +22820,8 @@ namespace loglinear {
 /// The result does not depend on m, so that gradients may take `log_scale` for a constant.
 ///
 ///     ExponentialGates<double> gates(log_i, log_f);
-///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v), .lambda =
-///     lambda,
-///                               .g = gates.log_decay};
+///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v),
+///                               .lambda = lambda, .g = gates.log_decay};
 ///     h = gates.outputs(chunkwise(in));
 ///
 /// \tparam Scalar  float or double
