@@ -5,8 +5,9 @@
 // forward, gradient: 8 heads of 2048 tokens, chunkwise of a batch and its gradient. one_sequence:
 // one head of 65,536 tokens, whose stretches go to threads. Counters, medians over the rounds:
 // ns_per_token, of a token and head with two threads; vs_one_thread, one thread's time over it;
-// by_work, the same where nothing else runs: one thread's processor time over what two processors
-// would take for the same passes, each to the one that is free first, and for what lies between.
+// by_work, what vs_one_thread would be if nothing else ran. For by_work each pass goes to the one
+// of two processors that is free first, with the processor time that it took, and one thread's
+// processor time is divided by the time until both are done, with the work between loops added.
 //
 // pool: B streams of one head, gated delta rule, stepped together, each with 1365 tokens behind it
 // (6 levels). Counters: tokens_per_second with two threads; tokens_per_processor_second with one;
@@ -82,7 +83,7 @@ double processor_time_of(Work work) {
   return processor_time() - begin;
 }
 
-/// What `work` takes on two processors, by the processor time of its passes.
+/// The time that the passes of `work` would take on two processors, from their processor times.
 template <class Work>
 double two_processors(Work work) {
   double all = 0, longer = 0;
@@ -100,7 +101,7 @@ double two_processors(Work work) {
   return total - all + longer;
 }
 
-/// Times `work` with one thread and with two, and compares what `result` says then.
+/// Times `work` with one thread and with two, and compares what `result` returns after each.
 template <class Work, class Result>
 void compare(benchmark::State& state, double tokens, Work work, Result result) {
   bench::Samples ns, vs_one, by_work;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Whether the cost of a token depends on the size of numbers: the time with inputs of some
-// magnitude, or under gates that fade fast, over that with inputs of order 1 under slow gates. Both
-// take turns; a ratio is the median over the rounds, and of a stream that of its slowest 512
-// tokens. Where denormal numbers are slow and met, ratios are 2 to 100.
+// Whether the cost of a token depends on the size of numbers. A ratio is the time with inputs of
+// some magnitude, or under gates that fade fast, over the time with inputs of order 1 under slow
+// gates. Both take turns, and a ratio is the median over the rounds; that of a stream is of its
+// slowest 512 tokens. On processors where denormal numbers are slow, code that meets them has
+// ratios of 2 to 100.
 //
 // Usage: bench_magnitude [rounds = 7]. Prints tables and the largest ratio; fails where a result is
 // wrong. Streams: d_model = d_k = d_v = 64, 16 levels, weights as they are drawn, gates of one half

@@ -6,10 +6,10 @@
 //
 // One head of 65,536 tokens with the schedule `scan`, eight heads of 8,192 tokens with `pipelined`;
 // float, d = 64, one thread a rank. strong: one rank's time over that of P ranks for the same
-// tokens. weak: one rank's time for T tokens over that of P ranks for P T. by_work: as strong, with
-// the processor time of the rank that has most of it, and without its time within MPI: what
-// processors that share nothing would do. ns/token: one rank's processor time for a token and head.
-// Medians over the rounds.
+// tokens. weak: one rank's time for T tokens over that of P ranks for P T. by_work: as strong, by
+// the processor time of the busiest rank without its time within MPI, which is what processors that
+// share nothing would need. ns/token: one rank's processor time for a token and head. Medians over
+// the rounds.
 
 #include <mpi.h>
 

@@ -20,9 +20,8 @@
 // recurrent, for every kind of transition: vs_recurrent, the time of the recurrent form over the
 // chunkwise one's.
 //
-// Results are new matrices at every call. The program keeps the memory that it has once had, as a
-// caching allocator does: where every page must come from the system anew, that takes as long as
-// half of the products.
+// Results are new matrices at every call. The program keeps memory that it has freed, as a caching
+// allocator does: to get every page from the system anew takes half as long as the products.
 
 #include <benchmark/benchmark.h>
 
@@ -171,7 +170,7 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
   state.counters["gradient_over_forward"] = gradient_over_forward.median();
 }
 
-/// Decays and magnitudes that products must not be slower for.
+/// Decays and magnitudes that must not make products slower.
 void faded(benchmark::State& state, Rule rule) {
   const Index length = state.range(0), d = state.range(1);
   const SequenceData<float> slow = random_sequence(rule, length, d), fast = faded_copy(slow);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a snapshot costs beside a token of the same layer and beside copying as many bytes: taken
-// into one that exists, restored, and as the way to take tokens back. One head, float, d_model =
-// d_k = d_v = d, 32 levels, at every token from 3584 to 3839 in turn (on average 3 + 4 active
-// levels, the four lowest standing apart as leaves).
+// into one that exists, restored, and used to take tokens back. One head, float, d_model = d_k =
+// d_v = d, 32 levels, at every token from 3584 to 3839 in turn (on average 3 + 4 active levels, the
+// four lowest of which are kept as leaves).
 //
 // Counters (medians over the rounds): token_ns, one `forward`; take_ns, `snapshot(into)`;
 // restore_ns, `restore`; copy_ns, copying as many bytes; KiB, their mean number; layer_KiB, the

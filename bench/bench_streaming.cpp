@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a token costs the state alone: read, then write, keys and gates being given. Beside it in
-// turn, in one process: the plain read of all active levels, the straightforward form on Eigen, and
-// one-state linear attention of the same rule; and a gate that is one number, which everything else
-// is measured against. Gates decay by 1 - 2^-20 a token.
+// What a token costs the state alone: read, then write, with given keys and gates. In turn with it,
+// in one process, run the plain read of all active levels, the straightforward form on Eigen, and
+// one-state linear attention of the same rule. Everything is also compared with a gate that is one
+// number. Gates decay by 1 - 2^-20 a token.
 //
 // Windows: the first 1,024 tokens of a stream; tokens 31,744 to 32,767, with exactly 10 active
 // levels on average; 1,024 tokens from 360,448 on. Counters (medians over the rounds):

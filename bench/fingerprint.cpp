@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What one build computes, to be compared with another: the raw reads of streams of 2000 tokens, a
-// line a stream, every coefficient of the last 64 reads in full. bench/rounding does that.
+// What one build computes, for bench/rounding to compare with another: the raw reads of streams of
+// 2000 tokens, a line a stream, every coefficient of the last 64 reads in full.
 
 #include <cmath>
 #include <cstdio>

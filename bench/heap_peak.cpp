@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// The C allocator of this program: glibc's own, followed. Defining these functions in an executable
-// replaces them for everything in it, Eigen included, which operator new would miss.
+// The C allocator of this program: glibc's own, with a count of what it gives out. Defining these
+// functions in an executable replaces them for everything in it, also for Eigen, which operator new
+// would miss.
 
 #include "heap_peak.hpp"
 

@@ -4,9 +4,9 @@
 
 namespace bench {
 
-/// Begins to follow how many bytes are allocated, in all threads; 0 at this moment.
+/// Begins to count allocated bytes, in all threads; the count is 0 at this moment.
 void start_measuring_heap();
-/// The most bytes that were allocated at any one time since then, or NaN where that is not known:
+/// The most bytes that were allocated at any one time since then. NaN where that is not known:
 /// without glibc, and under sanitizers.
 double stop_measuring_heap();
 

@@ -8,7 +8,7 @@
 
 namespace bench {
 
-/// Memory that is freed stays with the program, where the C library can be told so (glibc).
+/// Makes the program keep memory that it frees, if the C library can be told so (glibc).
 inline void keep_memory() {
 #if defined(M_TRIM_THRESHOLD) && defined(M_MMAP_THRESHOLD)
   constexpr int most = 1 << 30;

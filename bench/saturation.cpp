@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// When the sums of an endless stream end where tanh is flat, and what helps. Prints two tables:
-// the share of outputs beyond 0.99 in streams of weights that do not learn, and the error of layers
-// that do, both after 10, 100, ... tokens. Weights of unit variance, d = 16; docs/state.md shows
-// what it prints.
+// After how many tokens the sums of an endless stream lie where tanh is flat, and what helps.
+// Prints two tables: the share of outputs beyond 0.99 in streams of weights that do not learn, and
+// the error of layers that do, both after 10, 100, ... tokens. Weights of unit variance, d = 16;
+// docs/state.md shows what it prints.
 //
 // Usage: saturation [tokens = 1000000]
 

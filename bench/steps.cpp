@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What each step of training comes to on streams of two targets and four inputs, at scales of the
+// The errors of each step of training on streams of two targets and four inputs, at scales of the
 // inputs from 10^-3 to 10^3: the table of docs/making_it_learn.md.
 //
 //   steps [file.csv:column ...]
 //
-// Targets and inputs of a file: its last four values, in deviations from its mean, and half the
-// next value and half the one after it in tanh. A number is the root of the mean squared error over
-// the last quarter of 2,000 rows, in deviations of the targets; 1 is what the mean of the targets
-// has.
+// The inputs of a file are its last four values, in deviations from its mean; the targets are half
+// the next value and half the one after it, in tanh. A number is the root of the mean squared error
+// over the last quarter of 2,000 rows, in deviations of the targets; always to predict the mean of
+// the targets has 1.
 
 #include <algorithm>
 #include <array>
@@ -142,7 +142,7 @@ double error_of(const Rule& rule, const Choice& choice, const Stream& stream, do
 int main(int argc, char** argv) {
   std::vector<Stream> streams = made_streams();
   for (int i = 1; i < argc; ++i) streams.push_back(stream_of(argv[i]));
-  const std::array choices{Choice{"`sgd` 0.05, the seed's", {}, 0.05, false},
+  const std::array choices{Choice{"`sgd` 0.05, no biases", {}, 0.05, false},
                            Choice{"`sgd` 0.5", {}, 0.5},
                            Choice{"`sgd` 2", {}, 2},
                            Choice{"`adam` 0.001", Step{.rule = StepRule::adam}, 0.001},

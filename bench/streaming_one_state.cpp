@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a token costs one state, `max_levels` 1: read, admit and write, keys and gates being given.
-// Beside it in turn, in one process, the bare step that the recurrence is: decay, write and read of
-// a d x d matrix in plain loops, without a check of anything. Its results must be the same to
-// rounding. Gates decay by 1 - 2^-20 a token.
+// What a token costs one state, `max_levels` 1: read, admit and write, with given keys and gates.
+// In turn with it, in one process, runs the bare step of the recurrence: decay, write and read of a
+// d x d matrix in plain loops, without any check. The results must be the same to rounding. Gates
+// decay by 1 - 2^-20 a token.
 //
 // Counters (medians over the rounds): ns_per_token; spread, half its interquartile range over it;
 // bare_ns; vs_fused_step, the step's time over that of the bare one.

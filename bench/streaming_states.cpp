@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What a token costs 1, 8 and 32 streams that take turns, as the heads of a layer do: their levels
-// lie in caches that are the farther the more they are. Beside it in turn a plain read of the
-// levels that the tokens read, the same bytes in the same order.
+// What a token costs 1, 8 and 32 streams that take turns, as the heads of a layer do. The more
+// streams there are, the farther from the processor is the cache that has their levels. In turn
+// with it runs a plain read of the levels that the tokens read, the same bytes in the same order.
 //
 // Counters, medians over the rounds, by processor time: ns_per_token, of one stream; spread;
 // bytes_read, by a token on average; read_ns, what that takes plainly; vs_read, the step's time

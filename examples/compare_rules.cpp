@@ -80,12 +80,14 @@ constexpr std::array tuned{"retnet(gamma=0.99)",
                            "mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)",
                            "gla_vector(gate_bias=5)",
                            "hgrn2(lower_bound=0.98, gate_bias=1)",
+                           "tied_hgrn2(lower_bound=0.98, gate_bias=1)",
                            "hawk(gate_bias=5)",
                            "rg_lru(initial_lambda=5)",
                            "gated_delta_net(beta_scale=0.5, gate_bias=8)",
                            "rwkv7(gate_bias=8)",
                            "kda(initial_dt_bias=-8)",
-                           "delta_product(gate_bias=8, beta_bias=-1)"};
+                           "delta_product(gate_bias=8, beta_bias=-1)",
+                           "gated_delta_product(initial_dt_bias=-8, beta_bias=-1)"};
 
 template <class Mode>
 std::string mode_of() {
@@ -289,15 +291,16 @@ void print_introduction(int rounds) {
       "= d_k = d_v = %d in single\n  precision, tokens %llu to %llu of a stream with %.1f levels "
       "active on average; the lower quartile of %d rounds. The\n  hierarchy keeps its newest "
       "leaves apart and writes them together. With decays a level is rewritten only when a carry\n"
-      "  reaches it; with delta rules the three levels above the newest leaves are rewritten at "
-      "each of these writes as well,\n"
+      "  reaches it. With delta rules the three levels above the newest leaves are rewritten at "
+      "each of these writes too,\n"
       "  see [what a token does](../docs/real_time.md#what-a-token-does).\n"
       "* **step, day**: MAPE in percent of forecasts of [electricity demand](data/README.md) one "
-      "step and one day ahead, each\n  made before its row is learned from, by stream_forecast's "
-      "defaults for the one and the settings of\n  [its README](stream_forecast/README.md) for "
-      "the other. One step ahead all levels weigh the same: the hierarchy then\n  reads what one "
-      "state does, but for the drawn gates. A day ahead newer levels weigh more.\n"
-      "  Least squares with seasonal lags leave every rule little to add one step ahead.\n\n",
+      "step and one day ahead. Each\n  forecast is made before its row is learnt. One step ahead "
+      "takes stream_forecast's defaults, one day ahead the settings\n  of [its README]"
+      "(stream_forecast/README.md). One step ahead all levels weigh the same, so that the "
+      "hierarchy "
+      "reads what one\n  state does, except for the drawn gates. A day ahead newer levels weigh "
+      "more. One step ahead least squares with seasonal\n  lags leave a rule little to add.\n\n",
       processor().c_str(), compiler, static_cast<int>(d), default_levels,
       1L << (default_levels - 1), static_cast<int>(d),
       static_cast<unsigned long long>(window_begin),
@@ -343,8 +346,8 @@ void print_table(const std::vector<Entry>& entries, const std::vector<Row>& rows
 
 void print_modes(const std::vector<Entry>& entries) {
   std::printf(
-      "The modes with which the figures were taken, as `stream_forecast --inner` reads them; their "
-      "gates forget slowly.\n\n");
+      "The figures are of these modes, as `stream_forecast --inner` reads them; their gates forget "
+      "slowly.\n\n");
   for (const Entry& entry : entries) {
     std::printf("* `%s`: `%s`\n", entry.rule.c_str(), entry.mode.c_str());
   }

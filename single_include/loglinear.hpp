@@ -367,8 +367,8 @@ namespace detail {
 }  // namespace detail
 
 /// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
-/// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
-/// the array is absent.
+/// and four strides, counted in numbers. It owns and copies nothing. Without a pointer the array is
+/// absent.
 ///
 ///     HeadArray<const float> q = HeadArray<const float>::bthd(data, batch, tokens, heads, d_k);
 ///
@@ -669,7 +669,8 @@ struct Digits {
 /// free-format algorithm of Steele and White, 1990.
 /// \param mantissa  at least 1
 /// \param uneven    whether the lower neighbour is half as far away as the upper one
-[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+[[nodiscard, gnu::cold]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent,
+                                                          bool uneven) {
   // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
   // by below / one, ends included where the mantissa is even.
   Natural rest(mantissa), one(1), above(1), below(1);
@@ -820,27 +821,37 @@ class TextStorage {
 };
 #endif
 
+/// What a value is told as in a message: few types, so that few functions are compiled.
+template <class Value>
+[[nodiscard]] auto told(const Value& value) {
+  if constexpr (std::is_convertible_v<const Value&, const char*>) {
+    return static_cast<const char*>(value);
+  } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+    return static_cast<std::string_view>(value);
+  } else if constexpr (std::is_integral_v<Value>) {
+    using Wide = std::conditional_t<std::is_signed_v<Value>, std::int64_t, std::uint64_t>;
+    return static_cast<Wide>(value);
+  } else if constexpr (std::is_same_v<Value, float>) {
+    return value;
+  } else {
+    return to_double(value);
+  }
+}
+
 /// One part of a message: words, an integer or another number. It refers to the words.
 class TextPart {
  public:
-  template <class Value>
-  TextPart(const Value& value) {  // NOLINT(google-explicit-constructor)
-    if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      words_ = static_cast<std::string_view>(value);
-    } else if constexpr (std::is_integral_v<Value>) {
-      sort_ = value < 0 ? Sort::negative : Sort::natural;
-      integer_ =
-          value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-    } else if constexpr (std::is_same_v<Value, float>) {
-      sort_ = Sort::single;
-      number_ = static_cast<double>(value);
-    } else {
-      sort_ = Sort::number;
-      number_ = to_double(value);
-    }
-  }
+  explicit TextPart(const char* words) : words_(words) {}
+  explicit TextPart(std::string_view words) : words_(words) {}
+  explicit TextPart(std::uint64_t value) : integer_(value), sort_(Sort::natural) {}
+  explicit TextPart(std::int64_t value)
+      : integer_(value < 0 ? 0 - static_cast<std::uint64_t>(value)
+                           : static_cast<std::uint64_t>(value)),
+        sort_(value < 0 ? Sort::negative : Sort::natural) {}
+  explicit TextPart(float value) : number_(static_cast<double>(value)), sort_(Sort::single) {}
+  explicit TextPart(double value) : number_(value), sort_(Sort::number) {}
 
-  void append_to(TextStorage& storage) const {
+  [[gnu::cold]] void append_to(TextStorage& storage) const {
     if (sort_ == Sort::words) {
       storage.append(words_);
     } else if (sort_ == Sort::number) {
@@ -849,9 +860,14 @@ class TextPart {
       storage.append(Decimal(static_cast<float>(number_)).text());
     } else {
       if (sort_ == Sort::negative) storage.append("-");
-      std::array<char, 24> digits;
-      const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), integer_).ptr;
-      storage.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+      std::array<char, 20> digits;
+      std::size_t first = digits.size();
+      std::uint64_t rest = integer_;
+      do {
+        digits[--first] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+      } while (rest != 0);
+      storage.append({digits.data() + first, digits.size() - first});
     }
   }
 
@@ -870,8 +886,8 @@ class Text {
  public:
   template <class... Parts>
   explicit Text(const Parts&... parts)
-      : Text(std::initializer_list<TextPart>{TextPart(parts)...}) {}
-  explicit Text(std::initializer_list<TextPart> parts) {
+      : Text(std::initializer_list<TextPart>{TextPart(told(parts))...}) {}
+  [[gnu::cold]] explicit Text(std::initializer_list<TextPart> parts) {
     for (const TextPart& part : parts) part.append_to(storage_);
   }
 
@@ -918,12 +934,19 @@ class InvalidArgument final : public std::exception {
 #endif
 }
 
+/// The same of what is `told`; out of line, so that whoever checks an argument stays short.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_told(std::string_view argument, Value value,
+                                                      Legal... legal) {
+  fail_with(argument, TextPart(value), {TextPart(legal)...});
+}
+
 /// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
 /// come in parts, words and numbers.
 template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, value, {TextPart(legal)...});
+[[noreturn, gnu::always_inline]] inline void fail(std::string_view argument, const Value& value,
+                                                  const Legal&... legal) {
+  fail_told(argument, told(value), told(legal)...);
 }
 
 }  // namespace loglinear::detail
@@ -940,10 +963,9 @@ template <class Value, class... Legal>
 ///
 /// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
-/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
-/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
-/// compiler.
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
+/// need no Eigen and do not allocate. They throw std::invalid_argument unless `max_levels` is 1 to
+/// 64 and a level is one of those; in a constant expression that is a compiler error.
 
 namespace loglinear {
 
@@ -964,8 +986,7 @@ constexpr void require_level(int level, int max_levels) {
 
 }  // namespace detail
 
-/// What the last level does with what it holds when a carry adds another bucket of
-/// `2^(max_levels - 1)` tokens to it.
+/// What the last level does when a carry adds a bucket of `2^(max_levels - 1)` tokens to it.
 enum class LastLevel {
   fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
   forget,  ///< drops it: the last level holds the newest such bucket alone
@@ -981,8 +1002,8 @@ enum class LastLevel {
   return fraction;
 }
 
-/// What a read at token t sees. The three orders of the field are easily confused; every layer and
-/// every function here that reads names the one it uses.
+/// What a read at token t sees. The three orders of the field are easily confused, so every layer
+/// and every function here that reads names the one it uses.
 enum class ReadOrder {
   /// All earlier tokens, before this token's transition: token s is at level
   /// `bit_width(t ^ s) - 1`. M levels, M weights.
@@ -990,8 +1011,8 @@ enum class ReadOrder {
   /// Everything after this token's transition, carry and leaf: token s is at level
   /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
   after_push,
-  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
-  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  /// The paper's order: the transition is applied, and this token's own leaf stands apart as level
+  /// 0, with the buckets above it. Token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
   current_apart,
 };
 
@@ -1113,7 +1134,7 @@ class ActiveLevels {
   /// The levels after `count` tokens.
   constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
-  /// Those of them that hold any token from `origin` on: they are the newest ones.
+  /// Those of them that hold a token from `origin` on; these are the newest ones.
   constexpr ActiveLevels(std::uint64_t count, int max_levels, std::uint64_t origin)
       : ActiveLevels(count, max_levels) {
     // Above the highest bit in which the counts differ, buckets end at or before `origin`.
@@ -1318,6 +1339,9 @@ class TokenSource {
   /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
   /// soon; does nothing where it is not known what that is.
   virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
+  /// The same before the gradient of these tokens is opened and they are loaded for it.
+  virtual void foresee_gradient(Index /*first*/, Index /*tokens*/, Index /*part*/,
+                                Index /*parts*/) const {}
   /// Takes the reads of these tokens, which have been written to where `load` said.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
   /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
@@ -1760,6 +1784,33 @@ void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
       [&](Index i) { return a * x[i]; });
 }
 
+/// y = a x; the result is y . z
+template <class Scalar>
+Scalar scale_and_dot(const Scalar& a, const Scalar* x, Index size, Scalar* y, const Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  P sums[4];  // as many chains, to hide the latency of the additions
+  for (P& sum : sums) sum = ei::pset1<P>(Scalar(0));
+  const auto add_packet = [&](Index i, P& sum) {
+    const P scaled = ei::pmul(factor, ei::ploadu<P>(x + i));
+    ei::pstoreu(y + i, scaled);
+    sum = ei::pmadd(scaled, ei::ploadu<P>(z + i), sum);
+  };
+  Index i = 0;
+  for (; i + 4 * width <= size; i += 4 * width) {
+    for (Index n = 0; n < 4; ++n) add_packet(i + n * width, sums[n]);
+  }
+  for (; i + width <= size; i += width) add_packet(i, sums[0]);
+  Scalar sum = ei::predux(ei::padd(ei::padd(sums[0], sums[1]), ei::padd(sums[2], sums[3])));
+  for (; i < size; ++i) {
+    y[i] = a * x[i];
+    sum += y[i] * z[i];
+  }
+  return sum;
+}
+
 /// x = a x
 template <class Scalar>
 void scale_by(const Scalar& a, Scalar* x, Index size) {
@@ -2013,11 +2064,17 @@ void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
 
 namespace loglinear::detail {
 
-/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
-enum class Into { replace, add, subtract, add_scaled };
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first,
+/// `add_to_scaled` those of the result.
+enum class Into { replace, add, subtract, add_scaled, add_to_scaled };
+
+/// Whether that needs factors of the rows.
+[[nodiscard]] constexpr bool is_scaled(Into into) {
+  return into == Into::add_scaled || into == Into::add_to_scaled;
+}
 
 /// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
-/// product are multiplied by, for `Into::add_scaled`.
+/// product, or of what it is added to, are multiplied by, where they are.
 template <class Scalar>
 struct LeftOperand {
   const Scalar* data;
@@ -2063,6 +2120,9 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
       if (into == Into::add_scaled) {
         sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
       }
+      if (into == Into::add_to_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(to), sums[i][n]);
+      }
       ei::pstoreu(to, sums[i][n]);
     }
   }
@@ -2078,7 +2138,7 @@ void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, co
   for (; i + Rows <= rows; i += Rows) {
     product_tile<Rows, Packets>(into, a, depth, b, b_stride, c, c_stride);
     a.data += Rows * a.row;
-    if (into == Into::add_scaled) a.scale += Rows;
+    if (is_scaled(into)) a.scale += Rows;
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
@@ -2119,6 +2179,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
       if (into == Into::add) to += sum;
       if (into == Into::subtract) to -= sum;
       if (into == Into::add_scaled) to += a.scale[i] * sum;
+      if (into == Into::add_to_scaled) to = a.scale[i] * to + sum;
     }
   }
 }
@@ -2187,17 +2248,21 @@ void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
                  to.outerStride());
 }
 
-/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
-/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
-/// neither a nor b.
+/// c = a b, c += a b, c -= a b, c += diag(scale) a b or c = diag(scale) c + a b. All three lie in
+/// memory; b and c are row-major with contiguous rows, a may be a block, a transpose or
+/// column-major. c overlaps neither a nor b.
 template <Into into, class A, class B, class C>
 void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nullptr) {
   using Scalar = typename A::Scalar;
   static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
   if (a.rows() == 0) return;
   if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
-    for (Index i = 0; into == Into::replace && i < c.rows(); ++i) {
-      std::fill_n(c.data() + i * c.outerStride(), c.cols(), Scalar(0));
+    for (Index i = 0; i < c.rows(); ++i) {
+      Scalar* const row = c.data() + i * c.outerStride();
+      if (into == Into::replace) std::fill_n(row, c.cols(), Scalar(0));
+      if (into == Into::add_to_scaled) {
+        for (Index j = 0; j < c.cols(); ++j) row[j] *= scale[i];
+      }
     }
     return;
   }
@@ -2357,6 +2422,137 @@ class GramByHalves {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_GRAM_BY_HALVES_HPP
+
+// ---- loglinear/chunks/pair_decays.hpp
+
+#ifndef LOGLINEAR_CHUNKS_PAIR_DECAYS_HPP
+#define LOGLINEAR_CHUNKS_PAIR_DECAYS_HPP
+
+namespace loglinear::detail {
+
+/// The decays between all pairs of moments of a chunk, where one decay holds for all rows of a
+/// state: D(b+1..a) at row a + 1, column b <= a, else 0.
+template <class Scalar>
+class PairDecays {
+ public:
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+
+  /// For up to `moments` moments, or for none. Behind the last row lies a packet to spare.
+  explicit PairDecays(Index moments)
+      : between_(zeros<RowMajorMatrix<Scalar>>(
+            moments > 0 ? moments + 2 + packet_size<Scalar> / moments : 0, moments)),
+        unit_(zeros<Scalar>(2 * moments)),
+        sums_(moments) {
+    if (moments > 0) unit_[moments] = Scalar(1);
+  }
+
+  /// From the decays of so many moments.
+  void prepare(const Scalar* decays, Index moments) {
+    constexpr Index width = packet_size<Scalar>;
+    moments_ = moments;
+    const Index columns = between_.cols();
+    Index first = 0;
+    for (; first < moments && first + 4 * width <= columns; first += 4 * width) {
+      prepare_columns<4>(decays, first);
+    }
+    for (; first < moments && first + width <= columns; first += width) {
+      prepare_columns<1>(decays, first);
+    }
+    for (; first < moments; ++first) {
+      Scalar product(1);
+      for (Index a = first; a < moments; ++a) {
+        if (a > first) product *= decays[a];
+        between_(a + 1, first) = product;
+      }
+    }
+  }
+
+  /// D(b+1..a) of every moment b <= a.
+  [[nodiscard]] const Scalar* until(Index a) const {
+    return between_.data() + (a + 1) * between_.cols();
+  }
+
+  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
+  void decay(const Block& g, Moments a, Moments b) const {
+    for (Index i = 0; i < g.rows(); ++i) {
+      const Index seen = b.count_until(a[i], g.cols());
+      Scalar* const row = g.row(i);
+      const Scalar* const by = until(a[i]);
+      if (b.is_dense()) {  // whole packets, so that there is no rest
+        multiply(row, by, whole_packets<Scalar>(seen, g.cols()), row);
+      } else {
+        for (Index j = 0; j < seen; ++j) row[j] *= by[b[j]];
+      }
+      std::fill(row + seen, row + g.cols(), Scalar(0));
+    }
+  }
+
+  /// The pullback of `decay`: from the gradient of decayed pairs to that of the pairs, in place,
+  /// and of the logarithms of the decays, which is added to `d_log`. \p g holds the pairs, before
+  /// they were decayed or after. A pair counts for all moments after b_j up to a_i. From the last
+  /// moment down, `sums_` holds at each moment what the rows at or after this one have from what
+  /// was written then; what it has from later moments is not looked at any more.
+  void pull_back(const ConstBlock& g, bool is_decayed, const Block& d_g, Moments a, Moments b,
+                 Scalar* d_log) {
+    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
+    for (Index moment = moments_ - 1, i = g.rows(); moment >= -1; --moment) {
+      for (; i > 0 && a[i - 1] >= moment; --i) {
+        const Index seen = b.count_until(a[i - 1], g.cols());
+        const Scalar *const row = g.row(i - 1), *const by = until(a[i - 1]);
+        Scalar* const d_row = d_g.row(i - 1);
+        if (b.is_dense() && b.first == 0) {  // whole packets, so that there is no rest
+          pull_back_row(row, is_decayed, whole_packets<Scalar>(seen, g.cols()), by, d_row);
+        } else {
+          for (Index j = 0; j < seen; ++j) {
+            const Scalar d = d_row[j];
+            d_row[j] *= by[b[j]];
+            sums_[b[j]] += row[j] * (is_decayed ? d : d_row[j]);
+          }
+        }
+        std::fill(d_row + seen, d_row + g.cols(), Scalar(0));
+      }
+      if (moment > 0) d_log[moment] += sum(sums_.data(), moment);
+    }
+  }
+
+ private:
+  /// N packets of columns, whose products stay in registers from row to row.
+  template <int N>
+  void prepare_columns(const Scalar* decays, Index first) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    const Index columns = between_.cols();
+    P products[array_size(N)];
+    for (P& product : products) product = ei::pset1<P>(Scalar(0));
+    for (Index a = first; a < moments_; ++a) {
+      const P decay = ei::pset1<P>(decays[a]);
+      const Scalar* const one_at_a = unit_.data() + columns - a + first;
+      Scalar* const row = between_.data() + (a + 1) * columns + first;
+      for (int n = 0; n < N; ++n) {
+        products[n] = ei::pmadd(decay, products[n], ei::ploadu<P>(one_at_a + n * width));
+        ei::pstoreu(row + n * width, products[n]);
+      }
+    }
+  }
+
+  /// The pullback of one row of dense pairs.
+  void pull_back_row(const Scalar* g, bool is_decayed, Index size, const Scalar* by, Scalar* d_g) {
+    if (is_decayed) add_product(g, d_g, size, sums_.data());
+    multiply(d_g, by, size, d_g);
+    if (!is_decayed) add_product(g, d_g, size, sums_.data());
+  }
+
+  Index moments_ = 0;
+  RowMajorMatrix<Scalar> between_;
+  Vector<Scalar> unit_;  // zeros, a 1 and zeros
+  Vector<Scalar> sums_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_PAIR_DECAYS_HPP
 
 // ---- loglinear/chunks/pairs.hpp
 
@@ -2669,17 +2865,12 @@ class ChunkDecay {
         decay_(decays > 0 ? moments : 0, decays),
         from_start_(moments + 1, decays),
         to_end_(moments, decays),
-        between_(
-            zeros<Matrix>(has_scalar() ? moments + 2 + packet_size<Scalar> / moments : 0, moments)),
-        unit_(zeros<Scalar>(2 * between_.cols())),
+        between_(has_scalar() ? moments : 0),
         right_transposed_(d_k, rows),
         halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
         d_until_(moments + 1, decays),
         d_after_(moments, decays),
-        d_log_(decays > 0 ? moments : 0, decays),
-        sums_(moments) {
-    if (has_scalar()) unit_[moments] = Scalar(1);
-  }
+        d_log_(decays > 0 ? moments : 0, decays) {}
 
   /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
   /// `gram` needs them.
@@ -2722,8 +2913,9 @@ class ChunkDecay {
       return;
     }
     resize(to, s.rows(), s.cols());
-    for (Index i = 0; i < s.rows(); ++i) {
-      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    const Index size = decays_ == 1 ? s.size() : s.cols();
+    for (Index at = 0; at < s.size(); at += size) {
+      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
@@ -2732,7 +2924,7 @@ class ChunkDecay {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
     prepare_right(y);
     gram_of_seen(x, a, b, g);
-    decay_pairs(g, a, b);
+    has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }
   /// \name The same without decays, where there is not one for each row
   /// \{
@@ -2747,16 +2939,22 @@ class ChunkDecay {
   }
   /// D(b+1..a) of every moment b <= a; null where nothing decays.
   [[nodiscard]] const Scalar* until(Index a) const {
-    return has_scalar() ? ConstBlock(between_).row(a + 1) : nullptr;
+    return has_scalar() ? between_.until(a) : nullptr;
   }
   /// \}
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
+  /// Unless `is_decayed`, g is what `gram_of_seen` gives, which does not hold for decays of each
+  /// row.
   void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
-                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y) {
+                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y,
+                      bool is_decayed = true) {
     if (per_row_) return halves_.pull_back(decays(), x, a, y, b, d_g, d_x, d_y, d_log_);
-    if (has_scalar()) note_pairs(g, d_g, a, b);
-    decay_pairs(d_g, a, b);
+    if (has_scalar()) {
+      between_.pull_back(g, is_decayed, d_g, a, b, d_log_.data());
+    } else {
+      clear_unseen(a, b, d_g);
+    }
     product_of_pairs<Into::add>(d_g, a, b, y, d_x);
     product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
   }
@@ -2779,6 +2977,18 @@ class ChunkDecay {
     note_rows(decayed, d_decayed, b, 0, d_after_);
     decay_to_end(d_decayed, b, d_y);
   }
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
+  /// are the same.
+  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    if (decays_ == 0) return decay_state(d_decayed, d_s);
+    resize(d_s, s.rows(), s.cols());
+    const Index size = decays_ == 1 ? s.size() : s.cols();
+    for (Index i = 0; i * size < s.size(); ++i) {
+      const Index at = i * size;
+      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
+                                               d_s.data() + at, s.data() + at));
+    }
+  }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
     if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
@@ -2799,27 +3009,12 @@ class ChunkDecay {
 
  private:
   void prepare_scalar(bool needs_pairs) {
-    namespace ei = Eigen::internal;
-    using P = Packet<Scalar>;
+    Scalar from_start(1), to_end(1);
     for (Index a = 0; a < moments_; ++a) {
-      const Scalar decay = decay_.data()[a];
-      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
-      if (!needs_pairs) continue;
-      const Scalar* const before = between_.data() + a * between_.cols();
-      Scalar* const now = between_.data() + (a + 1) * between_.cols();
-      // Not by a 1 written into the row, which the next packet to be read would wait for.
-      const Scalar* const one_at_a = unit_.data() + between_.cols() - a;
-      fill_by_packets(
-          now, whole_packets<Scalar>(a + 1, between_.cols()),
-          [&](Index b) {
-            return ei::pmadd(ei::pset1<P>(decay), ei::ploadu<P>(before + b),
-                             ei::ploadu<P>(one_at_a + b));
-          },
-          [&](Index b) { return decay * before[b] + one_at_a[b]; });
+      from_start_.data()[a + 1] = from_start *= decay_.data()[a];
     }
-    for (Index b = moments_ - 1; b > 0; --b) {
-      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
-    }
+    for (Index b = moments_ - 1; b > 0; --b) to_end_.data()[b - 1] = to_end *= decay_.data()[b];
+    if (needs_pairs) between_.prepare(decay_.data(), moments_);
   }
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
@@ -2855,53 +3050,17 @@ class ChunkDecay {
     }
   }
 
-  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  void decay_pairs(const Block& g, Moments a, Moments b) const {
-    if (!has_scalar()) return clear_unseen(a, b, g);
-    for (Index i = 0; i < g.rows(); ++i) {
-      const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.row(i);
-      const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
-      if (b.is_dense()) {  // whole packets, so that there is no rest
-        multiply(row, decay, whole_packets<Scalar>(seen, g.cols()), row);
-      } else {
-        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
-      }
-      std::fill(row + seen, row + g.cols(), Scalar(0));
-    }
-  }
-
-  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
-  /// each moment what the rows at or after this one have from what was written then.
-  void note_pairs(const ConstBlock& g, const ConstBlock& d_g, Moments a, Moments b) {
-    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
-    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
-      for (; i > 0 && a[i - 1] >= moment; --i) {
-        const Index seen = b.count_until(a[i - 1], g.cols());
-        if (b.is_dense()) {
-          add_product(g.row(i - 1), d_g.row(i - 1), seen, sums_.data() + b.first);
-        } else {
-          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
-        }
-      }
-      d_log_(moment, 0) += sum(sums_.data(), moment);
-    }
-  }
-
   bool per_row_;
   Index decays_, moments_ = 0;
   Matrix decay_;
-  Matrix from_start_;  // row a + 1: D(0..a)
-  Matrix to_end_;      // row b: D(b+1..N-1)
-  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a, else 0, and
-                       // behind the last row a packet to spare
-  Vector<Scalar> unit_;  // zeros, a 1 and zeros
+  Matrix from_start_;           // row a + 1: D(0..a)
+  Matrix to_end_;               // row b: D(b+1..N-1)
+  PairDecays<Scalar> between_;  // where there is one decay for all rows
   Matrix right_transposed_;
   GramByHalves<Scalar> halves_;
   Matrix d_until_;  // row a + 1: what counts for the moments up to a
   Matrix d_after_;  // row b: what counts for the moments after b
   Matrix d_log_;
-  Vector<Scalar> sums_;
 };
 
 }  // namespace loglinear::detail
@@ -3040,14 +3199,17 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1 &&
-             !shape_.decays_values && shape_.leaves_at().is_dense();
+    folds_ = pass == Pass::reads && has_plain_scores();
     if (folds_) return decay_.prepare_right(rows.k);
     resize(decayed_queries_, tokens_, shape_.d_k);
     decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
+    if (has_plain_scores()) {
+      decay_.prepare_right(rows.k);
+      return fold_scores(0, query_key_);
+    }
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
@@ -3055,15 +3217,21 @@ class ChunkMap {
   /// Whether reads take what stands without decays, which are factors beside it: there are no
   /// `scores` then but those of a few queries at a time.
   [[nodiscard]] bool folds() const { return folds_; }
+  /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
+  /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// scores = those of the queries from `first` on; row i times `score_factors(first + i)`, unless
-  /// that is null, is what reads the leaves that the query sees.
+  /// Whether decays between a query and a leaf are such factors.
+  [[nodiscard]] bool has_plain_scores() const {
+    return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
+           shape_.leaves_at().is_dense();
+  }
+  /// scores = those of the queries from `first` on.
   void fold_scores(Index first, const Block& scores) const {
     decay_.gram_of_seen(rows_.q.middleRows(first, scores.rows()), shape_.queries_at().from(first),
                         shape_.leaves_at(), scores);
   }
   [[nodiscard]] const Scalar* score_factors(Index t) const {
-    return folds_ ? decay_.until(shape_.queries_at()[t]) : nullptr;
+    return has_plain_scores() ? decay_.until(shape_.queries_at()[t]) : nullptr;
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
@@ -3408,18 +3576,20 @@ void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, In
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
-template <class Scalar>
+template <class Scalar, class Factors>
 void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Index leaves,
                                const RowMajorMatrix<Scalar>& scores,
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
-                               RowMajorMatrix<Scalar>& d_weighted,
-                               RowMajorMatrix<Scalar>& d_lambda) {
+                               RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
+                               Factors factors) {
   const Index columns = scores.cols();
   for (Index t = 0; t < scores.rows(); ++t) {
+    const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
     for (const auto& [level, begin, size] : runs.of(t)) {
       const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += dot(d_row + at, scores.data() + t * columns + at, count);
+      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
+                                          : dot(d_row + at, row + at, by + at, count);
       scale_by(lambda(t, level), d_row + at, count);
     }
     std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
@@ -3906,36 +4076,38 @@ class ChunkStep {
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
     begin_reads(states, [] {});
-    for (int l : states.active()) read_level(states, l);
+    for (int l : states.active()) read_level(states, l, [] {});
     mix_.end_reads(weighted_, rows_.v, rows_.out);
   }
 
-  /// The states after the chunk from those before it; in place where they are the same.
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+  /// The states after the chunk from those before it; in place where they are the same. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
     if (!is_prepared_) prepare_carry(states);
     std::size_t n = 0;
     for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
-    merge(states, next);
+    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  }
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    advance(states, next, [](Index, Index) {});
   }
 
-  /// Both, in place: each level is taken on right after it was read, while it is near. Calls
-  /// `foresee(part, parts)` now and then, each part once.
+  /// Both, in place: each level is taken on right after it was read, while it is near.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index stretches = map_.folds() ? (chunk_.tokens + pair_rows - 1) / pair_rows : 0;
-    Index part = 0;
-    const auto next_part = [&] { foresee(part++, stretches + levels); };
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states, next_part);
     prepare_carry(states);
     std::size_t n = 0;
     for (int l : states.active()) {
-      next_part();
-      read_level(states, l);
+      read_level(states, l, next_part);
       carry_level(n++, states.level(l), states.level(l));
     }
     mix_.end_reads(weighted_, rows_.v, rows_.out);
-    merge(states, states);
+    merge(states, states, next_part);
   }
 
   [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
@@ -3971,7 +4143,7 @@ class ChunkStep {
     runs_.prepare(mask(states), chunk_.tokens);
     weight_scores<Scalar>(
         mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
-        [](Index) -> const Scalar* { return nullptr; }, 0);
+        [&](Index t) { return map_.score_factors(t); }, 0);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
@@ -3995,12 +4167,21 @@ class ChunkStep {
   /// \}
 
  private:
+  /// How many times `pair_rows` rows there are.
+  [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
+  /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
+  template <class Ask>
+  [[nodiscard]] static auto in_parts(Index parts, Ask ask) {
+    return [parts, ask, part = Index{0}]() mutable {
+      if (part < parts) ask(part++, parts);
+    };
+  }
   void prepare_carry(const Hierarchy<Scalar>& states) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
   }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
-  void begin_reads(const Hierarchy<Scalar>& states, Before before_stretch) {
+  void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
     if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
@@ -4019,9 +4200,16 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
-  void read_level(const Hierarchy<Scalar>& states, int l) {
+  template <class Before>
+  void read_level(const Hierarchy<Scalar>& states, int l, Before&& before_stretch) {
     gather_lambda(states, l, lambda_);
-    product<Into::add_scaled>(map_.queries(), states.level(l), rows_.out, lambda_.data());
+    const Index tokens = chunk_.tokens;
+    for (Index first = 0; first < tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, tokens - first);
+      before_stretch();
+      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
+                                rows_.out.middleRows(first, size), lambda_.data() + first);
+    }
   }
   /// Older state n through the transitions of the chunk.
   void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
@@ -4031,7 +4219,8 @@ class ChunkStep {
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
   /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
-  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+  template <class Before>
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Before&& before_rows) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
@@ -4060,13 +4249,15 @@ class ChunkStep {
         Matrix &written = written_[stretch++], &to = next.level(l);
         return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
       }
-      const auto left = keys.middleRows(begin, size).transpose();
+      const bool has = take(l);
+      if (!has) next.allocate(l);
       const ConstBlock right = values.middleRows(begin, size);
-      if (take(l)) {
-        product<Into::add>(left, right, next.level(l));
-      } else {
-        next.allocate(l);
-        product<Into::replace>(left, right, next.level(l));
+      for (Index i = 0; i < shape_.d_k; i += pair_rows) {
+        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
+        const auto left = keys.block(begin, i, size, rows).transpose();
+        const Block to = Block(next.level(l)).middleRows(i, rows);
+        before_rows();
+        has ? product<Into::add>(left, right, to) : product<Into::replace>(left, right, to);
       }
     });
     next.set_count(after);
@@ -4122,32 +4313,30 @@ class ChunkMapPullback {
     }
   }
 
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+  /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
+  /// where both are the same.
+  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
+      product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
       return;
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
       transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      product<Into::subtract>(d_next, transposed_, d_written_transposed_);
       resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_s, carried_);
+      product<Into::replace>(map_.written(), d_next, carried_);
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      const Index begin = i * s.cols();
-      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
-    }
-    if (shape_.steps > 0)
+    decay_.pull_back_state(s, d_next, d_s);
+    if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
+    }
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -4189,7 +4378,8 @@ class ChunkMapPullback {
       decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
       decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
     }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
+                          !map_.has_plain_scores());
     decay_.finish_pull_back(gradient.decay);
   }
 
@@ -4281,6 +4471,64 @@ class ChunkMapPullback {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
 
+// ---- loglinear/detail/kernels/column_products.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+
+// What the columns of a matrix have to do with those of another, and the columns themselves under
+// weights: the pullback of reads of many queries, one a column.
+
+namespace loglinear::detail {
+
+/// The part of N packets of columns; the sums of columns stay in registers.
+template <int N, class Scalar>
+void column_products_block(const Scalar* z, Index rows, Index stride, const Scalar* x,
+                           const Scalar* weights, Scalar* sums, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sum[array_size(N)], weight[array_size(N)];
+  for (int n = 0; n < N; ++n) {
+    sum[n] = ei::ploadu<P>(sums + n * width);
+    weight[n] = ei::ploadu<P>(weights + n * width);
+  }
+  for (Index i = 0; i < rows; ++i, z += stride, x += stride, out += stride) {
+    for (int n = 0; n < N; ++n) {
+      const P packet = ei::ploadu<P>(z + n * width);
+      sum[n] = ei::pmadd(packet, ei::ploadu<P>(x + n * width), sum[n]);
+      ei::pstoreu(out + n * width, ei::pmadd(packet, weight[n], ei::ploadu<P>(out + n * width)));
+    }
+  }
+  for (int n = 0; n < N; ++n) ei::pstoreu(sums + n * width, sum[n]);
+}
+
+/// sums[j] += sum_i z(i, j) x(i, j) and out(i, j) += z(i, j) weights[j], for row-major matrices
+/// without gaps, in one pass over z.
+template <class Scalar>
+void add_column_products(const Scalar* z, Index rows, Index columns, const Scalar* x,
+                         const Scalar* weights, Scalar* sums, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + 4 * width <= columns; j += 4 * width) {
+    column_products_block<4>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
+  }
+  for (; j + width <= columns; j += width) {
+    column_products_block<1>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Index at = i * columns + j;
+      sums[j] += z[at] * x[at];
+      out[at] += z[at] * weights[j];
+    }
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+
 // ---- loglinear/chunks/chunk_step_pullback.hpp
 
 #ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
@@ -4302,9 +4550,11 @@ class ChunkStepPullback {
       : step_(step), map_(step.map()), shape_(step.shape()) {}
 
   /// From the gradient of the states after the chunk and of its reads to that of `states`, those
-  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
+  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
   void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                  const Targets& targets, Chunk<Scalar>& d_chunk) {
+                  const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
     map_.start();
@@ -4315,8 +4565,9 @@ class ChunkStepPullback {
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
-                              rows.lambda, d_weighted_, d_chunk.lambda);
-    pull_back_reads(states, gradient, targets.out, d_chunk);
+                              rows.lambda, d_weighted_, d_chunk.lambda,
+                              [&](Index t) { return step_.map().score_factors(t); });
+    pull_back_reads(states, gradient, targets.out, d_chunk, foresee);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
 
@@ -4343,27 +4594,39 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    for (int l : states.active()) {
-      const int holder = states.holder(after, states.bucket(l).first);
-      if (holder != l) gradient.level(l) = gradient.level(holder);
+    // The levels that have moved come first, while the gradient of where they are now is there.
+    for (const bool has_moved : {true, false}) {
+      std::size_t n = 0;
+      for (int l : states.active()) {
+        const int holder = states.holder(after, states.bucket(l).first);
+        if ((holder != l) == has_moved) {
+          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        }
+        ++n;
+      }
     }
     gradient.set_count(before);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      if (shape_.decays_values) {
-        step_.map().carry(n, states.level(l), carried_);
-        step_.mix().carry(carried_);
-        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
-      }
-      map_.carry(n++, states.level(l), gradient.level(l));
-      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+  }
+  /// The gradient of older state n from that of what it has become.
+  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                       Chunk<Scalar>& d_chunk) {
+    if (shape_.decays_values) {
+      step_.map().carry(n, state, carried_);
+      step_.mix().carry(carried_);
+      if (&d_state != &d_next) d_state = d_next;
+      step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
+      map_.carry(n, state, d_state, d_state);
+    } else {
+      map_.carry(n, state, d_next, d_state);
     }
+    clear_negligible(d_state.data(), d_state.size());
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  template <class Foresee>
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, Chunk<Scalar>& d_chunk) {
+                       ConstBlock d_out, Chunk<Scalar>& d_chunk, Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
@@ -4383,20 +4646,28 @@ class ChunkStepPullback {
     transpose_into(queries, queries_transposed_);
     resize(products_, shape_.d_k, tokens);
     resize(lambda_out_, tokens, shape_.d_v);
+    const Index stretches = (shape_.d_k + pair_rows - 1) / pair_rows;
+    const Index parts = stretches * active_level_count(states.count(), states.max_levels());
+    Index part = 0;
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
         scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
                           lambda_out_.data() + t * shape_.d_v);
       }
-      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
-      product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      set_zero(d_lambda_, tokens);
-      for (Index i = 0; i < shape_.d_k; ++i) {
-        const Scalar* const products = products_.data() + i * tokens;
-        add_product(products, queries_transposed_.data() + i * tokens, tokens, d_lambda_.data());
-        add_product(products, lambda_.data(), tokens, d_queries_transposed_.data() + i * tokens);
+      const ConstBlock state(states.level(l));
+      const Block d_state(gradient.level(l)), products(products_);
+      for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
+        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
+        foresee(part, parts);
+        product<Into::add>(queries.block(0, i, tokens, rows).transpose(), ConstBlock(lambda_out_),
+                           d_state.middleRows(i, rows));
+        product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
+                               products.middleRows(i, rows));
       }
+      set_zero(d_lambda_, tokens);
+      add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
+                          lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
       step_.for_each_weight_of(
           states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
     }
@@ -4424,8 +4695,8 @@ class ChunkStepPullback {
 namespace loglinear::detail {
 
 /// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
-/// `interval` of them. The interval is about the number of levels, so that all states together are
-/// O(T / C) matrices.
+/// `interval` of them. The interval is about half the number of levels, as many as are active on
+/// average, so that all states together are some T / C matrices, one for each chunk.
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
@@ -4434,7 +4705,7 @@ struct ChunkwiseTape {
 
   /// Before the first chunk of so many.
   void start(Index chunks) {
-    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    interval = 1 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks))) / 2;
     begins.clear();
     kept.clear();
   }
@@ -4689,7 +4960,7 @@ inline void require_size(std::string_view argument, Index size, Index expected) 
   return is_finite(value) && value <= limit;
 }
 
-/// Whether a value is no NaN, which no comparison would like.
+/// Whether a value is not NaN.
 template <class Value>
 [[nodiscard]] bool is_number(const Value& value) {
   if constexpr (std::is_integral_v<Value>) {
@@ -4744,8 +5015,8 @@ template <class Number>
   return finite;
 }
 
-/// Throws for the first coefficient that is not finite, column by column. The argument's name says
-/// where its place stands, "projection # of x"; else that comes last, "x[0]".
+/// Throws for the first coefficient that is not finite, column by column. A # in the argument's
+/// name stands for its place, "projection # of x"; without one the place comes last, "x[0]".
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
                                                   Index rows, Index columns, Index row_stride,
@@ -4920,7 +5191,8 @@ class LoopBody {
 
 // The threads of the library. They are started when a loop first asks for them, sleep while there
 // is no loop, and are joined when the program ends. No mutex and no condition variable: their
-// headers would cost every program more to compile than <thread> does.
+// headers would cost every program more to compile than <thread> does. For the same reason all of
+// it is templates, of what a pass is called by: a program without loops compiles none of them.
 
 #ifdef __STDCPP_THREADS__
 // <thread> uses names that are macros under windows.h.
@@ -4946,10 +5218,14 @@ namespace loglinear::detail {
   return inside;
 }
 
+/// The most threads that a loop can have.
+inline constexpr int most_threads = 1024;
+
 #ifdef __STDCPP_THREADS__
 
 [[nodiscard]] inline int processor_count() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+  return static_cast<int>(
+      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{most_threads}));
 }
 
 /// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
@@ -4958,10 +5234,9 @@ namespace loglinear::detail {
 ///
 /// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
 /// Everything else about the loop is written while the gate is closed and nobody is inside.
+template <class Body>
 class ThreadPool {
  public:
-  static constexpr int most_threads = 1024;
-
   ThreadPool() = default;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -4973,7 +5248,7 @@ class ThreadPool {
 
   /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
   /// where another thread of the program has a loop running.
-  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+  [[nodiscard]] bool run(Index n, int threads, const Body& body) {
     if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
     start_workers(threads - 1);
     body_ = &body;
@@ -5062,7 +5337,7 @@ class ThreadPool {
 
   std::atomic<int> loops_{0}, gate_{0};
   std::atomic<bool> is_busy_{false}, is_ending_{false};
-  const LoopBody* body_ = nullptr;
+  const Body* body_ = nullptr;
   FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
   int threads_ = 1;
   std::vector<Slice> slices_{1};
@@ -5071,15 +5346,18 @@ class ThreadPool {
 
 /// The pool of this program, and of a process that it forks into, which has no other threads: what
 /// it had of the pool stays behind.
+template <class Body>
 class ProgramPool {
+  using Pool = ThreadPool<Body>;
+
  public:
   /// Null once the program has ended, and where there is no memory for it.
-  [[nodiscard]] static ThreadPool* get() {
+  [[nodiscard]] static Pool* get() {
     static const ProgramPool ended_with_the_program;
-    ThreadPool* pool = current().load(std::memory_order_acquire);
+    Pool* pool = current().load(std::memory_order_acquire);
     if (pool != nullptr || has_ended().load()) return pool;
-    std::unique_ptr<ThreadPool> fresh;
-    static_cast<void>(caught([&] { fresh = std::make_unique<ThreadPool>(); }));
+    std::unique_ptr<Pool> fresh;
+    static_cast<void>(caught([&] { fresh = std::make_unique<Pool>(); }));
     if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
     return pool;
   }
@@ -5092,12 +5370,12 @@ class ProgramPool {
   }
   ~ProgramPool() {
     has_ended().store(true);
-    std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    std::unique_ptr<Pool> pool(current().exchange(nullptr));
     // Where a pass of a loop ends the program, its worker cannot be joined: the pool stays.
     if (is_inside_loop()) static_cast<void>(pool.release());
   }
-  static std::atomic<ThreadPool*>& current() {
-    static std::atomic<ThreadPool*> pool{nullptr};
+  static std::atomic<Pool*>& current() {
+    static std::atomic<Pool*> pool{nullptr};
     return pool;
   }
   static std::atomic<bool>& has_ended() {
@@ -5107,8 +5385,9 @@ class ProgramPool {
 };
 
 /// Runs a loop on the program's threads; false where it has none to spare.
-[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
-  ThreadPool* const pool = ProgramPool::get();
+template <class Body>
+[[nodiscard]] bool run_on_threads(Index n, int threads, const Body& body) {
+  ThreadPool<Body>* const pool = ProgramPool<Body>::get();
   return pool != nullptr && pool->run(n, threads, body);
 }
 
@@ -5117,10 +5396,8 @@ class ProgramPool {
 [[nodiscard]] inline int processor_count() {
   return 1;
 }
-struct ThreadPool {
-  static constexpr int most_threads = 1024;
-};
-[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+template <class Body>
+[[nodiscard]] bool run_on_threads(Index, int, const Body&) {
   return false;
 }
 
@@ -5140,12 +5417,12 @@ struct ThreadPool {
 namespace loglinear {
 
 /// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
-/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
-/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// each i in [0, n), on any threads and in any order, and returns when all these calls have
+/// returned. `body` throws nothing, may be called from several threads at once, and ends with the
 /// call. Results do not depend on the threads.
 ///
-/// Results are whole whatever it does: a pass that it runs again is ignored, and the library itself
-/// runs those that it has left out. So what it throws does not come back.
+/// An executor cannot spoil a result: the library ignores a pass that runs twice, and runs those
+/// that were left out itself. Therefore it also ignores what an executor throws.
 ///
 ///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
 ///       tbb::parallel_for(Eigen::Index{0}, n, body);
@@ -5166,9 +5443,9 @@ struct ThreadSettings {
 
 }  // namespace detail
 
-/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
-/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
-/// has said, before that as many as there are processors for this program.
+/// The most threads that a call of this library uses, the caller's among them. Heads, sequences,
+/// streams and stretches of a sequence are shared out to them. It is what `set_thread_count` has
+/// set, or else the number of processors that this program may use.
 [[nodiscard]] inline int thread_count() noexcept {
   std::atomic<int>& threads = detail::thread_settings().threads;
   int now = threads.load(std::memory_order_relaxed);
@@ -5179,17 +5456,17 @@ struct ThreadSettings {
   return now;
 }
 
-/// Sets it, for the whole program, from the next call on. Results have the same bits with any
-/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
-/// 1024
+/// Sets `thread_count()`, for the whole program, from the next call on. Results have the same bits
+/// with any number of threads; with 1 the library starts none.
+/// \throws std::invalid_argument unless 1 to 1024
 inline void set_thread_count(int count) {
-  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
+  detail::require_between("the number of threads", count, 1, detail::most_threads);
   detail::thread_settings().threads.store(count, std::memory_order_relaxed);
 }
 
 /// Replaces the library's threads by the caller's executor, for the whole program; an empty one
-/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
-/// says only whether the executor is asked at all, which it is from 2 on.
+/// brings them back. Do not call it while a call of the library runs on another thread. The
+/// executor is asked where `thread_count()` is at least 2; its value does not matter otherwise.
 inline void set_executor(Executor executor) {
   detail::thread_settings().executor = std::move(executor);
 }
@@ -5239,7 +5516,8 @@ class FirstFailure {
 /// runs again is ignored, and those that it leaves out, be it by an error of its own, run here. So
 /// the loops that write what has been computed are whole, whatever it does. Returns when all passes
 /// have; throws nothing.
-inline void run_by_executor(const Executor& executor, Index n, const LoopBody& body) {
+template <class Body>
+void run_by_executor(const Executor& executor, Index n, const Body& body) {
   const auto count = static_cast<std::size_t>(n);
   const std::unique_ptr<std::atomic_flag[]> begun(new (std::nothrow) std::atomic_flag[count]);
   if (begun == nullptr) {
@@ -5326,7 +5604,8 @@ class ChunkWindows {
       : source_(source), chunk_size_(chunk_size), size_(chunks_of_window()), states_(states) {
     for (Window& window : windows_) {
       for (Index i = 0; i < size_; ++i) {
-        window.steps.emplace_back(source.shape(), (std::min)(chunk_size, source.length()), weights);
+        window.steps.push_back(std::make_unique<ChunkStep<Scalar>>(
+            source.shape(), (std::min)(chunk_size, source.length()), weights));
         window.after.push_back(states.empty());
       }
     }
@@ -5366,15 +5645,15 @@ class ChunkWindows {
 
  private:
   struct Window {
-    std::vector<ChunkStep<Scalar>> steps{};
-    std::vector<Hierarchy<Scalar>> after{};  // the states after each chunk
+    std::vector<std::unique_ptr<ChunkStep<Scalar>>> steps{};  // moved by no code of their own
+    std::vector<Hierarchy<Scalar>> after{};                   // the states after each chunk
   };
 
   [[nodiscard]] static Index chunks_of_window() {
     return (std::max)(Index{3}, Index{1} + thread_count());
   }
   [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
-    return window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
+    return *window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
   }
   [[nodiscard]] Hierarchy<Scalar>& after(Index chunk) {
     return window_of(chunk).after[static_cast<std::size_t>(chunk % size_)];
@@ -5938,14 +6217,17 @@ class ChunkwiseRun {
     std::size_t end = tape.begins.size();
     for (std::size_t n = tape.kept.size(); n-- > 0;) {
       const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      while (before.size() < end - begin - 1) before.push_back(gradient.empty());
       const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
         return i == begin ? tape.kept[n] : before[i - begin - 1];
       };
       if (kept.size() < before.size()) kept.resize(before.size());
       for (std::size_t i = begin; i + 1 < end; ++i) {
         load(tape.begins[i], before_chunk(i), Pass::states);
-        step_.advance(before_chunk(i), before[i - begin]);
+        const Index next = tape.begins[i + 1],
+                    coming = (std::min)(step_.chunk().tokens, source_.length() - next);
+        step_.advance(before_chunk(i), before[i - begin],
+                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {
@@ -5953,7 +6235,8 @@ class ChunkwiseRun {
         if (is_kept) step_.map().swap_kept(kept[i - begin]);
         load(tape.begins[i], before_chunk(i),
              is_kept ? Pass::gradients_after_states : Pass::gradients);
-        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk,
+                        i == 0 ? tape.begins[0] : tape.begins[i - 1]);
       }
       end = begin;
     }
@@ -5968,14 +6251,18 @@ class ChunkwiseRun {
     step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
   }
 
+  /// \param coming  the first token of the chunk that comes next, which ends before `first`
   void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
                        ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
-                       Chunk<Scalar>& d_chunk) {
+                       Chunk<Scalar>& d_chunk, Index coming) {
     d_chunk.tokens = step_.chunk().tokens;
     writable_block_of(d_chunk.lambda).setZero();
     writable_block_of(d_chunk.decay).setZero();
     writable_block_of(d_chunk.value_decay).setZero();
-    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk,
+              [&](Index part, Index parts) {
+                source_.foresee_gradient(coming, first - coming, part, parts);
+              });
     source_.take_gradient(first, step_.chunk(), d_chunk);
   }
 
@@ -6274,11 +6561,12 @@ struct OwnedRows {
 ///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
 ///   have it viewed, `const auto part = all.middleRows(8, 4)`.
 ///
-/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
-/// been moved from is absent. An array without coefficients is absent, whatever its shape.
+/// A copy of a view is a view of the same memory; a copy of an array that owns its numbers owns a
+/// copy of them. An array that has been moved from is absent, and so is one without coefficients,
+/// whatever its shape.
 ///
-/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it. Another array that is made of such a part copies it, unless the part has a name.
+/// It is itself a read-only Eigen expression. What is made of it, such as `in.q.row(0)`, refers to
+/// it; another array that is made of such a part copies it, unless the part has a name.
 ///
 /// \tparam Scalar_  float, double, ...: that of everything it is made from
 template <class Scalar_>
@@ -6293,8 +6581,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   /// Absent. Does not allocate.
   SequenceArray() noexcept : View(nothing()) {}
 
-  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
-  /// a copy.
+  /// Any Eigen matrix or vector of this scalar. Allocates where the list above says that it copies.
   template <detail::EigenObject In>
   requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
       : SequenceArray(Views<In>(), std::forward<In>(in)) {}
@@ -6311,7 +6598,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   SequenceArray(const SequenceArray& other)
       : Owned(other),
         View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
-  /// Takes over what the other owns, which is absent then.
+  /// Takes over what the other owns; the other is absent then.
   SequenceArray(SequenceArray&& other) noexcept
       : Owned(std::move(other)), View(static_cast<const View&>(other)) {
     std::destroy_at(&other);
@@ -6460,7 +6747,7 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 /// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
 /// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
 /// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
-/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | Gated DeltaNet, KDA      | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
 /// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
 /// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
 /// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
@@ -6775,16 +7062,17 @@ class InputSource final : public TokenSource<Scalar> {
 
   void foresee(Index first, Index tokens, Index part, Index parts) const override {
     const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
-    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
-    const auto touch = [&](const ConstRowBlock<Scalar>& rows, Index each) {
-      for (Index i = begin * each; i < end * each; ++i) {
-        for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
-      }
-    };
-    touch(block_of(in_.q), 1);
-    touch(block_of(in_.k), leaves_);
-    touch(block_of(in_.v), leaves_);
-    if (out_.data() != nullptr) touch(out_, 1);
+    touch(block_of(in_.q), begin, end);
+    touch(block_of(in_.k), begin * leaves_, end * leaves_);
+    touch(block_of(in_.v), begin * leaves_, end * leaves_);
+    if (out_.data() != nullptr) touch(out_, begin, end);
+  }
+  void foresee_gradient(Index first, Index tokens, Index part, Index parts) const override {
+    const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
+    touch(block_of(*d_out_), begin, end);
+    touch(block_of(gradients_->q), begin, end);
+    touch(block_of(gradients_->k), begin * leaves_, end * leaves_);
+    touch(block_of(gradients_->v), begin * leaves_, end * leaves_);
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
@@ -6799,11 +7087,13 @@ class InputSource final : public TokenSource<Scalar> {
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    const ConstRowBlock<Scalar> d_out = block_of(*d_out_).middleRows(first, tokens);
+    if (!all_finite(d_out)) require_finite("d_out", *d_out_);
     const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
     return {q.middleRows(first, tokens),
             is_delta() ? writable_block_of(gradient.k).topRows(rows)
                        : k.middleRows(first * leaves_, rows),
-            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
+            v.middleRows(first * leaves_, rows), d_out};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
@@ -6828,6 +7118,13 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Asks the memory for the rows from `begin` to `end`.
+  static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
+    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
+    for (Index i = begin; i < end; ++i) {
+      for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
+    }
+  }
   /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
     bool finite = true;
@@ -6917,10 +7214,10 @@ class InputSource final : public TokenSource<Scalar> {
 //     }
 //
 // everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
+// other is written to, part by part in this order. Therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and at its end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object must not be used any more then: let
+// it be a copy.
 
 namespace loglinear::detail {
 
@@ -6962,9 +7259,9 @@ struct Admitted {
   double growth = 1;     // by which the token's transition can grow a norm
 };
 
-/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
-/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
-/// exactly, does, too.
+/// Admits a token whose transition grows norms by at most `growth`, and whose leaf has the
+/// magnitude `leaf`. Throws where the running bound would pass the limit, and the magnitude that
+/// `measure(exactly)` returns would too, first roughly, then exactly measured.
 template <class Stored, class Measure>
 [[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
   const double limit = magnitude_limit<Stored>();
@@ -8128,10 +8425,10 @@ struct ValueDecay {
 ///     }
 ///
 /// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type, to which each step then writes the derivative with respect to its own argument: where
-/// a member is not itself an argument, the kind computes its derivative from those, after the step.
-/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
-/// depend on the members.
+/// same type. In the second case each step writes the derivative with respect to its own argument
+/// to that transition; a kind whose members are not the arguments computes the members' derivatives
+/// after the step. The derivative with respect to a decay of 0 counts as 0. Which steps there are
+/// must not depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
@@ -8406,7 +8703,7 @@ struct RankOneUpdate {
     steps.write_back(u.data(), gradient.u.data()...);
   }
 
-  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// If D is one number a, and u = c p + w with w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {
@@ -8481,8 +8778,8 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 ///
 /// docs/rules.md says which rules use them.
 ///
-/// A rule fills the kind's public members; they are also what its gradient is written to, so that
-/// the cotangent of a transition is a transition of the same type.
+/// A rule fills the kind's public members. Its gradient is written to the same members, so that the
+/// cotangent of a transition is a transition of the same type.
 
 namespace loglinear {
 
@@ -8503,20 +8800,19 @@ namespace loglinear {
 /// And where it can:
 ///
 /// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
-///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   transitions/steps.hpp. Without them, spans of tokens are read token by token and have no
 ///   gradient (`HasSteps`);
-/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
-/// be;
+/// * `scales_values`, a static constexpr bool: false where r is always 1; if it is missing, r may
+///   not be 1;
 /// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
 ///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
-///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   to those of r, or null for ones. Layers then keep such a product in place of a dense one
 ///   (`HasOwnProducts`);
 /// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
 /// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
-/// pointer
-///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///   pointer to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
 ///
-/// None of them allocates or throws, but for the constructor.
+/// Only the constructor may allocate or throw.
 template <class Kind, class Scalar>
 concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
     requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
@@ -8539,13 +8835,6 @@ concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index
   { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
   { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
 };
-
-static_assert(Transition<Identity<double>, double>);
-static_assert(Transition<ScalarDecay<double>, double>);
-static_assert(Transition<KeyDecay<double>, double>);
-static_assert(Transition<ValueDecay<double>, double>);
-static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
-static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
 
 }  // namespace loglinear
 
@@ -8572,15 +8861,14 @@ namespace loglinear {
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
 /// object and the heap is never used.
 ///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
-/// everything is computed in float: arguments and results are float, and a coefficient is rounded
-/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
-/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
-/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
-/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float. Numbers below std::numeric_limits<Scalar>::min() count as zero, see
-/// docs/numerics.md. It has many members, since a user's own algorithm may look into every level.
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, levels are stored narrow and everything is
+/// computed in float: arguments and results are float, and a coefficient is rounded once for each
+/// operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, since rounding
+/// takes that back at each token: use a layer, which keeps such factors apart, instead of `undergo`
+/// for each token. bfloat16 has the range of float. Half numbers end at 65504: what would take the
+/// sum of the levels' Frobenius norms above a quarter of that is refused, in mid-stream. Equal
+/// leaves of unit vectors do so after 16,376 tokens, those of 64 coefficients of size 1 after 255.
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -8640,8 +8928,8 @@ class LogLinearState {
 
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
-  /// destroyed, nothing else.
+  /// std::bad_alloc nothing is changed. A state that has been moved from may only be assigned to or
+  /// destroyed.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -8696,17 +8984,17 @@ class LogLinearState {
     levels_.advance_to(count);
   }
 
-  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
-  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
-  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
-  /// it; then
+  /// Adds a state of the same count, level by level. This joins consecutive parts of a stream that
+  /// were computed apart: the later part begins as an empty state with `advance_to(n)`, n being the
+  /// number of tokens before it, and then
   ///
   ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
   ///     earlier.advance_to(later.size());
   ///     earlier.add(later);
   ///
-  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
-  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  /// gives the state of the whole exactly, for every pair of counts. \throws std::invalid_argument
+  /// for another shape or count, or where the sum could overflow; nothing is changed then. Does not
+  /// allocate
   void add(const LogLinearState& later) {
     const Flush flush;
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
@@ -8741,9 +9029,9 @@ class LogLinearState {
     });
   }
 
-  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate, unless the scalar is narrow.
+  /// Lets every level undergo `S <- L S diag(r)`: one pass over the active levels. \throws
+  /// std::invalid_argument if the transition has another shape or is not finite, or the state could
+  /// overflow; nothing is changed then. Does not allocate, unless the scalar is narrow.
   template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
     const Flush flush;
@@ -8784,8 +9072,8 @@ class LogLinearState {
     });
   }
 
-  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
-  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  /// The same state in another scalar, coefficient by coefficient. Allocates unless `is_inline`.
+  /// \throws std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
     const detail::FlushToZero<detail::Accumulator<Other>> flush;
@@ -8896,8 +9184,8 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 
 }  // namespace detail
 
-/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute all states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) numbers together.
 template <class Scalar>
 struct SequenceTape {
   Eigen::Index chunk_size = 0;  ///< tokens of a chunk
@@ -8918,7 +9206,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearSt
                              Index chunk_size) {
   return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
 }
-/// From an empty state of as many levels as there can be, which nobody will ask for.
+/// The tape of a pass without a state: it begins at an empty one of as many levels as there can be.
 template <class Scalar>
 SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
   return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
@@ -8929,22 +9217,22 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
 /// in O(T log T).
 ///
-/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// It gives the numbers of `dense` and `recurrent`, to rounding, for every combination of inputs. A
+/// prompt in pieces of any size, or token by token, gives the numbers of one pass. Numbers below
 /// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \param in       the tokens
-/// \param state    the state before them, and in the end the one after the last push
+/// \param state    the state before the tokens; becomes the one after the last push
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
 /// the state would overflow or a read would not be finite; nothing is changed then
 ///
-/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call. A long sequence is
-/// shared out to `thread_count()` threads, with the same bits on any number of them: some three
-/// chunks a thread are then under way, each with the states before it.
+/// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
+/// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
+/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
+/// about three chunks a thread are then in work, each with the states before it.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,
@@ -8965,7 +9253,7 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+/// Refuses a state that does not fold what overflows into the last level.
 template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
 requires(Overflow != LastLevel::fold) void chunkwise(
     const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
@@ -8975,7 +9263,8 @@ requires(Overflow != LastLevel::fold) void chunkwise(
                 "leaves of a state whose last level forgets or halves one by one");
 }
 
-/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+/// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
+/// discards the final state. Errors and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
     const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
@@ -9002,19 +9291,20 @@ template <class Scalar>
 
 namespace loglinear {
 
-/// Sequences of T tokens, B of them with H heads each, as plain arrays: `SequenceInputs` of every
-/// head under the same names, whose table says which arrays make which rule. Sizes are [B, rows,
-/// heads, columns] in any layout and of any strides; what is absent is left out.
+/// Sequences of T tokens, B of them with H heads each, as plain arrays. They are the arrays of
+/// `SequenceInputs` for every head, under the same names; its table says which arrays make which
+/// rule. Sizes are [B, rows, heads, columns], in any layout and with any strides. An array that a
+/// rule does not need is left out.
 ///
-/// H is the largest number of heads of any array, and a divisor of it may be given: head h then
-/// uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than query
-/// heads) and gated delta nets (more value heads than key heads). Its gradient is summed over the
-/// heads that use it.
+/// H is the largest number of heads of any array. An array may have fewer, a divisor of H: head h
+/// then uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than
+/// query heads) and gated delta nets (more value heads than key heads). Its gradient is summed over
+/// the heads that use it.
 ///
 /// With `cu_seqlens` B is 1, and the tokens are those of several sequences one after the other, as
 /// flash-linear-attention packs them: sequence n is the tokens [cu_seqlens[n], cu_seqlens[n + 1]).
 ///
-/// Each array is read where it lies; a head is copied once where its columns are not contiguous,
+/// Each array is read where it lies. A head is copied once where its columns are not contiguous,
 /// where its tokens share memory or run backwards, and for a beta of several strengths a token.
 template <class Scalar>
 struct BatchInputs {
@@ -9032,7 +9322,7 @@ struct BatchInputs {
   std::vector<Eigen::Index> cu_seqlens = {};  ///< 0, ..., T, not decreasing; empty: not packed
 };
 
-/// Where gradients go, of the shapes of `BatchInputs`; those that are absent are not wanted.
+/// Where gradients go, in the shapes of `BatchInputs`; leave out those that you do not want.
 template <class Scalar>
 struct BatchGradients {
   using Array = HeadArray<Scalar>;
@@ -9048,9 +9338,9 @@ struct BatchGradients {
   Array p = {};        ///< of p
 };
 
-/// The states of all heads, those of the first sequence before those of the second: that of
-/// sequence n and head h is number `n H + h`. What flash-linear-attention has as `initial_state`
-/// and `final_state`.
+/// The states of all heads, those of the first sequence before those of the second: sequence n and
+/// head h have number `n H + h`. flash-linear-attention calls them `initial_state` and
+/// `final_state`.
 template <class Scalar>
 using BatchStates = std::vector<LogLinearState<Scalar>>;
 
@@ -9103,24 +9393,24 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 
 }  // namespace detail
 
-/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
-/// every input, chunk by chunk from the last to the first.
+/// The gradient of `sum(d_out * out)` with respect to every input, where `out` are the reads of
+/// `chunkwise`. Goes chunk by chunk from the last to the first.
 ///
 /// \param in       the tokens that `chunkwise` was given
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
-///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
-///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
-///                 differentiated in pieces. Only with a tape of a pass that had a state.
-/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
-///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
-/// been changed, for a d_out or
-/// d_final of another shape or that is not finite, or where a gradient would not be finite
+///                 flattened row-major, max_levels x d_k d_v; without rows for zero. Only with a
+///                 tape of a pass that had a state. Give it the `SequenceGradients::state` of the
+///                 tokens that follow to differentiate a long sequence in pieces
+/// \return the gradients; those of g and g_value are with respect to the logarithms, and 0 where a
+/// log decay is -infinity
+/// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
+/// changed, a d_out or d_final of another shape or that is not finite, or where a gradient would
+/// not be finite
 ///
-/// About two and a half times the products of `chunkwise`. States between those on the tape are
-/// computed again: memory O(T d + T / C d_k d_v) altogether.
+/// Takes about two and a half times the products of `chunkwise`. The states between those on the
+/// tape are computed again: memory is O(T d + T / C d_k d_v) altogether.
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
@@ -9137,7 +9427,6 @@ template <class Scalar>
     detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
   }
   detail::require_whole(tape);
-  detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
     detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
     detail::require_size("d_final (columns)", d_final.cols(), size);
@@ -9154,7 +9443,6 @@ template <class Scalar>
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
-    source.require_numbers();
     source.differentiate(detail::view_of(d_out), gradients);
     detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
@@ -9179,11 +9467,12 @@ void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
 
 }  // namespace detail
 
-/// The same without a tape: computes the states first, not the reads.
+/// Overload without a tape: computes the states first, not the reads, which takes up to a fifth
+/// longer.
 ///
 /// \param initial  the state before the tokens
 /// \param options  the size of chunks
-/// \throws std::invalid_argument as `chunkwise`
+/// \throws std::invalid_argument as `chunkwise` and as above
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
@@ -9197,7 +9486,8 @@ template <class Scalar>
   return chunkwise_gradient(in, tape, d_out, d_final);
 }
 
-/// The same from an empty state of as many levels as the sequence needs.
+/// Overload with neither: begins at an empty state of as many levels as the sequence needs. Errors
+/// and cost are those above.
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
@@ -9260,7 +9550,7 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \param in          the tokens of all sequences
 /// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
 ///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
+/// \param states      the state before each sequence; becomes the state after it
 /// \param options     the size of chunks
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
@@ -9283,10 +9573,14 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+/// The gradient of `sum(d_out * out)` of packed sequences; computes the states first, not the
+/// reads.
 ///
+/// \param in, cu_seqlens, options  as above
 /// \param initial  the state before each sequence
+/// \param d_out    the gradient with respect to the reads, T x d_v
 /// \return the gradients; `state` holds those of all initial states, one below the other
+/// \throws std::invalid_argument as `chunkwise` above and `chunkwise_gradient` of one sequence
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
@@ -9664,22 +9958,22 @@ template <class Scalar>
 }  // namespace detail
 
 /// The reads of `SequenceInputs` for every head of a batch, from the given states, by the chunkwise
-/// form: those that `chunkwise` of each head gives, to the bit, for all layouts and strides and any
-/// number of threads.
+/// form. They are those that `chunkwise` of each head gives, to the bit, for all layouts and
+/// strides and any number of threads.
 ///
 /// \param in       the arrays; none is changed
 /// \param out      where reads go, [B, T, H, d_v]; must not overlap any input
-/// \param states   the state before each sequence and head, and in the end those after them
+/// \param states   the state before each sequence and head; becomes the state after it
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
 /// \throws std::invalid_argument for sizes, strides or cuts that do not fit together and for
 /// numbers that are not finite (g and g_value may be -infinity), before anything is changed; the
-/// message names the array, and the head. Where a result would leave the range of the scalar type,
+/// message names the array and the head. Where a result would leave the range of the scalar type,
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
-/// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
-/// and heads, or by stretches where heads are few, and one look at all numbers. Reads go straight
-/// to `out`.
+/// Costs what `chunkwise` does for each head, and one pass over all numbers. The work is shared out
+/// to `thread_count()` threads by sequences and heads, or by stretches where heads are few. Copies
+/// the states and allocates what each head needs; reads go straight to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -9712,7 +10006,8 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   if (tape != nullptr) *tape = std::move(kept);
 }
 
-/// The same from empty states of as many levels as the sequences need, which are not returned.
+/// Overload without states: begins at empty states of as many levels as the sequences need, and
+/// discards the final ones. Errors and cost are those above.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                const ChunkwiseOptions& options = {}, BatchTape<Scalar>* tape = nullptr) {
@@ -9853,24 +10148,23 @@ class HeadGradients {
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
-/// `chunkwise_gradient` gives them for each head, to the bit. What several heads share has the sum
-/// of theirs, taken in the order of the heads.
+/// `chunkwise_gradient` gives them for each head, to the bit. The gradient of what several heads
+/// share is the sum over these heads, in their order.
 ///
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; those that are absent are not written. They must not
-///                   overlap each other nor anything that is read; two that begin at the same
+/// \param gradients  where the gradients go; an absent one is not written. They must overlap
+///                   neither each other nor anything that is read; two that begin at the same
 ///                   number are refused
-/// \param d_states   if given: those with respect to the states after the tokens, of each head
-///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
-///                   with respect to the states before them
-/// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
-/// anything is changed; for a gradient or a sum of gradients that would not be finite, and nothing
-/// is changed then
+/// \param d_states   if given: the gradients with respect to the states after the tokens, of each
+///                   head max_levels x d_k d_v, or no rows for zero, or no heads at all; becomes
+///                   those with respect to the states before the tokens
+/// \throws std::invalid_argument as `chunkwise`, for arrays that do not fit the tape, and for a
+/// gradient or a sum of gradients that would not be finite; nothing is changed then
 ///
-/// About two and a half times `chunkwise`. All gradients are computed before the first is written:
-/// memory for as many numbers again.
+/// Costs about two and a half times `chunkwise`. All gradients are computed before the first is
+/// written, which needs memory for as many numbers again.
 template <class Scalar>
 void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& tape,
                         const HeadArray<const std::type_identity_t<Scalar>>& d_out,
@@ -10096,16 +10390,16 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 
 }  // namespace detail
 
-/// The sequence form one token after the other through the hierarchy: every level undergoes the
-/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+/// The sequence form one token after the other: every level undergoes the token's transition and is
+/// read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
 ///
 /// \param in     the tokens
-/// \param state  the state before them, and in the end the one after the last push
+/// \param state  the state before the tokens; becomes the one after the last push
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
 /// or a read would not be finite; nothing is changed then
 ///
-/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
+/// O(T levels d_k d_v); allocates the reads and a copy of the active levels.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix recurrent(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state) {
@@ -10219,8 +10513,9 @@ void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& i
 
 }  // namespace detail
 
-/// The same as `chunkwise` of a batch, one token after the other: what `recurrent` gives for each
-/// head, to the bit. Arguments and errors are those of `chunkwise`. Copies the states.
+/// What `chunkwise` of a batch computes, one token after the other: for each head what `recurrent`
+/// gives, to the bit. Arguments and errors are those of `chunkwise`. O(T levels d_k d_v) a head;
+/// copies the states.
 template <class Scalar>
 void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states) {
@@ -10234,8 +10529,8 @@ void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 }
 
 /// One token of every sequence and head: T is 1. The states are those of `recurrent`, to the bit,
-/// the reads the same to rounding: they are taken from the states before the token, by queries that
-/// go back through its transition, so that nothing needs to be copied.
+/// and the reads are the same to rounding. They are taken from the states before the token, by
+/// queries that go back through its transition, so that no state needs to be copied.
 ///
 /// \param out  where reads go, [B, 1, H, d_v]; must not overlap any input
 /// \throws std::invalid_argument as `chunkwise` of a batch, or unless T is 1; where a result would
@@ -10368,8 +10663,8 @@ void add_earlier(const Hierarchy<Scalar>& before, const StretchMap<Scalar>& map,
   own.set_origin(before.origin());
 }
 
-/// The pullback: `d_before`, all levels before the stretch, is added what the gradient with respect
-/// to the levels after it says.
+/// The pullback: adds to `d_before`, all levels before the stretch, what the gradient with respect
+/// to the levels after it contributes.
 template <class Scalar>
 void add_later_gradient(const Hierarchy<Scalar>& d_after, const StretchMap<Scalar>& map,
                         Hierarchy<Scalar>& d_before) {
@@ -11070,13 +11365,12 @@ struct AdamNumbers {
   Scalar correction{1};  // 1 / (1 - beta2^t)
   Scalar epsilon{0};
   Scalar size{0};   // rate / (1 - beta1^t)
-  Scalar reach{1};  // how often the root v' the mean can be
+  Scalar reach{1};  // an upper bound of |m'| / sqrt(v')
 };
 
-/// With a mean, `HasMean`:
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with r = m / (sqrt(c v) +
-/// epsilon) and g_i = factor d_i; without one, m is g and not kept. |r| is `reach` at most: more
-/// can only come of squares that are too small for the scalar.
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with g_i = factor d_i and r
+/// = m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is at most `reach`:
+/// it would be larger only where squares are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
@@ -11174,9 +11468,9 @@ class Xorshift64 {
 #define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
 
 /// \file
-/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
-/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
-/// tables are made from it. A rule of one's own may leave it out.
+/// What a rule or a level weighting says about itself, in one place: its names, and of each
+/// hyperparameter the name, the legal range and values to show it with. Checks, mode texts, tests,
+/// benchmarks and tables are made from it. A rule of your own may leave it out.
 ///
 ///     struct MyRule {
 ///       double gate_bias = 0;
@@ -11222,16 +11516,16 @@ struct Range {
   [[nodiscard]] constexpr bool operator==(const Range&) const = default;
 };
 
-/// One hyperparameter. Those that are no numbers have all values of their type.
+/// One hyperparameter. If it is not a number, every value of its type is legal.
 struct Hyperparameter {
   std::string_view name;         ///< of the member, and in a text
   Range range{};                 ///< what is legal
   double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+  std::optional<double> slow{};  ///< forgets a stream in some 10,000 tokens; the
                                  ///< default unless given
 };
 
-/// What a rule, or a level weighting, is called, and what a table says of it.
+/// The names of a rule or a level weighting, and what a table says about it.
 struct RuleInfo {
   std::string_view name;        ///< of its type, as errors name it
   std::string_view text;        ///< in a text
@@ -11241,7 +11535,7 @@ struct RuleInfo {
                                ///< do so too where keys are normalised
 };
 
-/// A rule with those hyperparameters with which it forgets slowly.
+/// A rule with hyperparameters that make it forget slowly.
 template <class Rule>
 [[nodiscard]] Rule slow() {
   Rule rule;
@@ -11258,7 +11552,7 @@ template <class Rule>
 
 namespace detail {
 
-/// What says of itself what it is called and what its hyperparameters are.
+/// A type that has a name and a list of its hyperparameters.
 template <class Type>
 concept Described = requires {
   { Type::info.name } -> std::convertible_to<std::string_view>;
@@ -11305,7 +11599,7 @@ void require_legal(std::string_view, const Hyperparameter&, const Value& value) 
   }
 }
 
-/// Throws unless every hyperparameter has a legal value; names the first that has not.
+/// Throws unless every hyperparameter has a legal value; names the first that does not.
 template <Described Type>
 void require_legal(const Type& described) {
   Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
@@ -11376,9 +11670,9 @@ struct Token {
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
 /// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
 /// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
-/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
-/// the layer is then what it was before the call. Moves of a rule must not throw.
+/// Layers call it while denormal numbers count as zero (docs/numerics.md), and threads that it
+/// started would stay in that mode. Any of these members, and copies of the rule, may throw any
+/// exception: the layer is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -11539,6 +11833,14 @@ class Parameters {
     return begin;
   }
 
+  /// Appends a free vector for each projection, in their order: its bias, which begins at 0.
+  void append_biases() {
+    for (std::size_t i = 0, end = arrays_.size(); i < end; ++i) {
+      const Parameter shape = arrays_[i].shape;
+      if (shape.is_projection) append(free_vector(arrays_[i].name + ".bias", shape.rows, 0.0));
+    }
+  }
+
   /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: `scale` times a standard normal, or the constant that the parameter names.
   void draw(Xorshift64& random, double scale = 0.01) {
@@ -11565,8 +11867,7 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// \name What steps of the weights are made on; `admit_growth` first
-  /// \{
+  // What steps of the weights are made on; `admit_growth` first.
   [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
   [[nodiscard]] const Scalar* column(Index input) const {
     return projections_.data() + input * projected_;
@@ -11598,7 +11899,6 @@ class Parameters {
                  projections_.rows());
     require_size("the gradient (free vectors)", other.free_.size(), free_.size());
   }
-  /// \}
 
   /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
   /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
@@ -11687,28 +11987,24 @@ class Parameters {
   /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
   [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
     const Array& array = find(name);
-    if (array.shape.is_projection) {
-      return {projections_.data() + array.begin, array.shape.rows, d_model_,
-              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+    if (!array.shape.is_projection) {
+      return {free_.data() + array.begin, 1, array.shape.rows, Strides(1, 1)};
     }
-    return {free_.data() + array.begin, 1, array.shape.rows,
-            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+    return {projections_.data() + array.begin, array.shape.rows, d_model_, Strides(projected_, 1)};
   }
 
-  template <class Derived>
-  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+  void set(std::string_view name, const Matrix<Scalar>& value) {
     const Array& array = find(name);
     const ConstMatrixView<Scalar> old = get(name);
     require_size(Text("rows of ", array.name), value.rows(), old.rows());
     require_size(Text("columns of ", array.name), value.cols(), old.cols());
-    const Matrix<Scalar> evaluated = value;
-    require_finite(name, evaluated);
-    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
+    require_finite(name, value);
+    require_between(Text("the largest coefficient of ", array.name), max_abs(value), 0.0,
                     magnitude_limit<Scalar>());
-    if (array.shape.is_projection) {
-      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
-    } else {
-      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    Scalar* const to = array.shape.is_projection ? projections_.data() : free_.data();
+    for (Index j = 0; j < value.cols(); ++j) {
+      copy(value.data() + j * value.rows(), value.rows(), to + array.begin + j * old.outerStride());
     }
     measure();
   }
@@ -11968,8 +12264,8 @@ struct TrainingWorkspace {
   Vector<Scalar> d_raw, d_free;
 };
 
-/// A read in the making. Where that is refused, for it is not finite, it becomes 0: a refused call
-/// shows no infinity.
+/// A read that is being computed. If it is refused because it is not finite, it becomes 0, so that
+/// a refused call shows no infinity.
 template <class Scalar>
 class ReadInMaking {
  public:
@@ -12005,23 +12301,23 @@ enum class StepRule {
   /// `w <- w - rate m' / (sqrt(v') + epsilon)`, m' and v' being m and v over `1 - b^t`. The size of
   /// the gradient does not matter; that of the inputs does.
   adam,
-  /// An adaptive step for inputs of any scale, in the way of the normalised updates of Ross,
-  /// Mineiro
-  /// and Langford (*Normalized Online Learning*, arXiv:1305.6646): with s_j the root mean square of
-  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
-  /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
+  /// An adaptive step for inputs of any scale, after the normalised updates of Ross, Mineiro and
+  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). With s_j the root mean square of
+  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g
+  /// / (s_j sqrt(v'))` for a weight of input j. For a weight of no input s is 1.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t. Weights that were
-  /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
-  /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
-  /// scales the weights the other way and changes nothing else, as long as it scales all of them,
-  /// or leaves none below 1e-6 of the largest: a value that is smaller than 1e-6 times the largest
-  /// s may be the rounding residue of a 0. It does not count unless its input is known to be
-  /// larger, and s_j is that much while nothing else is known.
+  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t.
+  ///
+  /// Drawn weights are for inputs of size 1. Over the first 32 values of input j that are not 0
+  /// they are therefore divided by s_j too, so that training begins the same at any scale. If all
+  /// inputs are scaled, the weights scale the other way and nothing else changes. That holds also
+  /// if only some are scaled, as long as none falls below 1e-6 of the largest. A value below 1e-6
+  /// times the largest s may be the rounding residue of a 0: it counts only if its input is known
+  /// to be larger, and s_j is 1e-6 times the largest while nothing else is known.
   normalized,
 };
 
-/// What a step rule is called in texts, and the rate that it has unless one is given.
+/// The name of a step rule in texts, and its default learning rate.
 struct StepRuleInfo {
   StepRule rule;          ///< its value
   std::string_view name;  ///< in texts
@@ -12034,11 +12330,11 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
     {StepRule::adam, "adam", 0.01},
     {StepRule::normalized, "normalized", 0.02},
 }};
-/// The row of a rule, one of the table's.
+/// The entry of a rule in the table.
 [[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
   return step_rule_table[static_cast<std::size_t>(rule)];
 }
-/// Its name in texts.
+/// The name of a rule in texts.
 [[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
   return info_of(rule).name;
 }
@@ -12060,8 +12356,8 @@ struct Step {
   double beta1 = 0.9;                    ///< of adam, in [0, 1)
   double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
   double epsilon = 1e-8;                 ///< of adam, finite and at least 0
-  /// The longest gradient of all weights of a head, in the units of the rule: longer ones are
-  /// shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  /// The most that the gradient of all weights of a head may measure, in the units of the rule:
+  /// longer ones are shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
   double clip = 0;
 
   /// \throws std::invalid_argument for a number that is out of its range
@@ -12081,8 +12377,8 @@ struct Step {
 
 namespace detail {
 
-/// What options of a layer say about learning, with what they leave open filled in: where only a
-/// rate is given, it is that of plain gradient descent.
+/// What the options of a layer say about learning, completed: a rate without a step rule is that of
+/// plain gradient descent.
 struct Learning {
   Step step;
   double rate;
@@ -12361,10 +12657,9 @@ struct NormalizedMixture {
 
 /// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
 /// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
+/// flat, and training stops there; a mean does not grow. Use it for endless streams with rules that
+/// do not forget, `KeyOnly<...>`; docs/state.md has figures. Past the last level its sum does grow,
+/// unless that level forgets or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
@@ -12489,7 +12784,7 @@ template <class Policy>
   }
 }
 
-/// Whether a layer of this policy is compiled with the step of one state.
+/// Whether a layer of this policy is compiled with the step for one state.
 template <class Policy>
 [[nodiscard]] constexpr bool has_one_state() {
   if constexpr (requires { Policy::is_chosen_at_run_time; }) {
@@ -12511,12 +12806,6 @@ concept LevelWeights = std::copyable<Policy> &&
   fixed.weigh(in, in, lambda);
   fixed.pullback(in, in, lambda, lambda, out, out);
 };
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<MlpWeights, double>);
-static_assert(LevelWeights<OneLevel, double>);
 
 /// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
 using LevelWeightings =
@@ -12586,26 +12875,17 @@ class Preparation {
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    std::vector<Parameter> projections;
-    const auto append = [&](const Parameter& shape) {
-      if (shape.is_projection && shape.rows > 0) projections.push_back(shape);
-      return parameters_.append(shape);
-    };
-    append(projection("w_key", d_k));
-    layout_.v = append(projection("w_value", d_v));
-    layout_.q = append(projection("w_query", d_k));
+    parameters_.append(projection("w_key", d_k));
+    layout_.v = parameters_.append(projection("w_value", d_v));
+    layout_.q = parameters_.append(projection("w_query", d_k));
     layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) append(shape);
+    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
     layout_.own = parameters_.projected_size();
     layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
-    if (Learning(options).bias) {  // in the order of the projections
-      for (const Parameter& shape : projections) {
-        parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
-      }
-    }
+    if (Learning(options).bias) parameters_.append_biases();
     layout_.free_size = parameters_.free_size();
     validate_rule(inner_);
     weights_.template resolve<Scalar>(options.max_levels);
@@ -12632,10 +12912,10 @@ class Preparation {
   }
   [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
   /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
-  /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
-  /// is read is then the recent values from the first token on, and the values are the first to
-  /// learn. From 0, products of keys and queries can learn a part of it in their place and never
-  /// let go.
+  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
+  /// are then the recent values from the first token on, and the values learn first. If biases
+  /// began at 0, products of keys and queries could learn a part of the task in their place and
+  /// never let go.
   /// \param w  memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
@@ -12649,9 +12929,8 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Biases that stand where they began go with the weights that were drawn:
-  /// once keys, values or queries have other weights, they are 0, unless they were set themselves.
-  /// Nothing throws after the array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones,
+  /// biases that stand where they began become 0. Nothing throws after the array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
@@ -12668,7 +12947,7 @@ class Preparation {
     std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
     start_key_ = start_query_ = Scalar(0);
   }
-  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
@@ -12714,8 +12993,10 @@ class Preparation {
   void set_starts(double key, double query) {
     start_key_ = Scalar(key);
     start_query_ = Scalar(query);
-    parameters_.set("w_key.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_key_));
-    parameters_.set("w_query.bias", Matrix<Scalar>::Constant(1, layout_.d_k, start_query_));
+    parameters_.admit_growth(1, (std::max)(key, query));
+    Scalar* const biases = parameters_.free_data() + layout_.free_end;
+    std::fill_n(biases, layout_.d_k, start_key_);
+    std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
   }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
@@ -12778,8 +13059,8 @@ class InputScales {
   void settle() { follows_ = 0; }
   [[nodiscard]] bool is_normalizing() const { return normalizes_; }
 
-  /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
-  /// the weights as they are make of it what the rescaled ones make of x.
+  /// Multiplies x_j by the ratio by which the weights of input j are about to be rescaled. So the
+  /// present weights make of the new x what the rescaled ones make of the old.
   void look(Vector<Scalar>& x) {
     using std::abs;
     hold();
@@ -13077,7 +13358,7 @@ class Stepper {
   /// Of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
-  /// Throws for what no steps leave, from which the next ones would make NaN.
+  /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
   void require_legal() const {
     if (is_plain()) return;
     require_finite("step.mean", mean_);
@@ -13099,13 +13380,13 @@ class Stepper {
   void shorten(double norm) {
     if (norm > step_.clip) shortened_ = step_.clip / norm;
   }
-  /// How often the root of v' a step can be, by the inequality of Cauchy and Schwarz.
+  /// An upper bound of |m'| / sqrt(v'), by the inequality of Cauchy and Schwarz.
   [[nodiscard]] double reach() const {
     const double b1 = beta1(), b2 = step_.beta2;
     const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
     return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
   }
-  /// What makes means of the squares after some steps.
+  /// What v is multiplied by, after `count` steps, to be the mean of the squares.
   [[nodiscard]] double correction(std::uint64_t count) const {
     return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
   }
@@ -13199,6 +13480,13 @@ inline constexpr bool scales_values = [] {
     return true;
   }
 }();
+
+/// A row that lies somewhere undergoes r of a transition.
+template <class Kind>
+void scale_row([[maybe_unused]] const Kind& transition, [[maybe_unused]] typename Kind::Scalar* row,
+               [[maybe_unused]] Index d_v) {
+  if constexpr (scales_values<Kind>) transition.right(RowView<typename Kind::Scalar>(row, d_v));
+}
 
 }  // namespace loglinear::detail
 
@@ -13711,11 +13999,15 @@ class LowRankProduct {
   }
   /// `piece` columns of m: found_j = -u_factor_j z_j^T m, then m <- E m + sum_j u_j found_j.
   void apply_to_piece(Scalar* m, Index rows, Index stride, Index piece, Scalar* found) const {
-    const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows};  // u is transposed
-    if (count_ > 0) product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
-    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
-    for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
-    if (count_ > 0) product_kernel(Into::add, u, rows, count_, piece, found, piece, m, stride);
+    if (count_ == 0) {
+      for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
+    } else {
+      const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows, diagonal_.data()};
+      product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
+      for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
+      // u is transposed.
+      product_kernel(Into::add_to_scaled, u, rows, count_, piece, found, piece, m, stride);
+    }
     for (Index i = 0; i < rows; ++i) detail::clear_negligible(m + i * stride, piece);
   }
   /// The same row by row, each of which is rounded once.
@@ -13825,13 +14117,13 @@ class DenseProduct {
   }
   void follow(const Kind& later) {
     later.left(left_);
-    if constexpr (scales_values<Kind>) later.right(RowView<Scalar>(right_.data(), right_.size()));
+    scale_row(later, right_.data(), right_.size());
   }
   void follow(const DenseProduct& later, Scalar* scratch) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
   }
-  /// Of few transitions, which are used up.
+  /// P <- the product of few transitions times P; uses `later` up.
   void follow(LowRankProduct<Kind>& later) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
     later.reset();
@@ -14199,7 +14491,7 @@ class PendingTiers {
   void settle_some(Levels& levels) {
     if constexpr (requires { recent_.update_count(); }) {
       const Index updates = recent_.update_count();
-      if (updates < some_updates || 8 * updates > key_rows_ || !can_apply_recent()) return;
+      if (updates < some_updates || 4 * updates > key_rows_ || !can_apply_recent()) return;
       settle(0, levels, 0);
       begin_buffer(levels);
     }
@@ -14994,15 +15286,15 @@ struct StreamParts {
 
 namespace loglinear {
 
-/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
-/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
-/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
-/// and as many leaves a token, and whose rule has this kind of transition.
+/// A moment of a stream: what a layer remembers, in its internal form. A layer that is restored to
+/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: any
+/// layer takes it whose max_levels, d_k, d_v and number of leaves a token are the same, and whose
+/// rule has the same kind of transition.
 ///
 /// It holds the active levels, the leaves that stand apart and the products of transitions that
-/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
-/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
-/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+/// levels have yet to undergo: about `active_level_count()` matrices. It grows to the largest
+/// moment it has held and then never allocates again. It is a plain value that refers to no layer:
+/// copy it, move it and keep it as long as you like.
 ///
 /// \tparam Kind    the kind of transition of the layer's rule
 /// \tparam Stored  what levels are stored as
@@ -15014,23 +15306,25 @@ class StreamSnapshot {
 
   /// Holds nothing yet, and no layer can be restored to it.
   StreamSnapshot() = default;
-  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
-  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
+  StreamSnapshot(const StreamSnapshot&) = default;  ///< allocates
+  StreamSnapshot(StreamSnapshot&& other) noexcept {
+    *this = std::move(other);
+  }  ///< empties `other`
   StreamSnapshot& operator=(const StreamSnapshot& other) {
     return *this = StreamSnapshot(other);
   }  ///< allocates; where that throws, nothing is changed
   StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
     held_.swap(other.held_);
     return *this;
-  }  ///< an exchange
+  }  ///< exchanges both
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
     return held_ ? held_->levels.size() + static_cast<std::uint64_t>(held_->buffer.count()) : 0;
   }
 
-  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
-  /// transitions apart.
+  /// Bytes of the levels and leaves that it holds, which taking and restoring it copies. Products
+  /// of transitions are not counted.
   [[nodiscard]] std::size_t byte_count() const noexcept {
     return held_ ? held_->levels.byte_count() + held_->buffer.byte_count() : 0;
   }
@@ -15038,8 +15332,8 @@ class StreamSnapshot {
   /// \name For layers
   /// \{
 
-  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
-  /// held, or nothing
+  /// Makes room for what `stream` is now; what is held stays.
+  /// \return false where another shape is held, or nothing
   template <class Stream>
   [[nodiscard]] bool reserve(const Stream& stream) {
     if (!held_ || !(held_->shape == stream.shape())) return false;
@@ -15421,8 +15715,8 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
  private:
-  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
-  /// one are the rows of the other.
+  /// `put` copies the columns of a token's matrix to the rows of token t, and `take` copies them
+  /// back.
   template <class OfToken>
   static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
     copy(from.data(), from.size(), rows.data() + t * from.size());
@@ -15623,7 +15917,7 @@ template <class Preparation, class State, class Scalar, class DReads>
 
 namespace loglinear::detail {
 
-/// Level weights are looked at when they have been read with: the read does not wait.
+/// Checks the level weights after the read, which therefore need not wait for the check.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
   if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
@@ -15657,7 +15951,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
   state.read(query, memory, read.data(), token.transition, memory.looked_up);
   if (!stands) {
     memory.old_read = read;
-    token.transition.right(RowView<Scalar>(read.data(), d_v));
+    scale_row(token.transition, read.data(), d_v);
     const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
     for (Index j = 0; j < token.keys.cols(); ++j) {
       const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
@@ -15680,7 +15974,7 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
   t.d_old_read = d_read;
-  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
+  scale_row(token.transition, t.d_old_read.data(), d_v);
   state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
                   d_lambda.data());
   token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
@@ -15740,11 +16034,8 @@ struct ReadRows {
 
 /// Each row undergoes r of a transition, as reads and their cotangents do.
 template <class Kind, class Scalar>
-void scale_read_rows([[maybe_unused]] const Kind& transition,
-                     [[maybe_unused]] const ReadRows<Scalar>& rows) {
-  if constexpr (scales_values<Kind>) {
-    for (Index w = 0; w < rows.count; ++w) transition.right(RowView<Scalar>(rows.row(w), rows.d_v));
-  }
+void scale_read_rows(const Kind& transition, const ReadRows<Scalar>& rows) {
+  for (Index w = 0; w < rows.count; ++w) scale_row(transition, rows.row(w), rows.d_v);
 }
 
 /// reads = what each level of the state as it stands says to the query, in the row where the next
@@ -16167,8 +16458,7 @@ class OutputProjection {
 namespace loglinear {
 
 /// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
-/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
-/// each is a line that asks the head.
+/// `LogLinearAttention` derives from it. Each of its many members asks the head for one thing.
 ///
 /// \tparam Head_  the engine, see layer/detail/head.hpp
 template <class Head_>
@@ -16196,25 +16486,26 @@ class OneHead {
   /// \}
 
   /// \name A token, each level read apart
-  /// Row w of `reads`, a matrix of `lambda().size()` rows and d_v columns from
-  /// `make_level_reads()`, becomes what the level weight lambda_w would be multiplied by,
+  /// These functions read each level by itself, without level weights and tanh. A matrix from
+  /// `make_level_reads()`, of `lambda().size()` rows and d_v columns, receives them: row w becomes
   ///
-  ///     reads_w = sum of S_l^T q over the levels l that the read order sees at w,
+  ///     reads_w = sum of S_l^T q over the levels l that the read order sees under weight w,
   ///
-  /// zero where there are none, so that `lambda^T reads` is the raw read, to rounding. In the order
-  /// `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A readout of
-  /// your own takes the place of the mixture and the tanh, see `Cascade`. At the cost of one read;
-  /// nothing allocates. \throws std::invalid_argument also for reads of another shape
+  /// which is zero where there are none. So `lambda^T reads` is the raw read, to rounding. In the
+  /// order `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A
+  /// readout of your own can thus take the place of the mixture and the tanh, see `Cascade`. Costs
+  /// one read; nothing allocates.
+  /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
-  /// As `forward`.
+  /// Reads in the layer's read order and writes the token, as `forward`.
   template <class In>
   void forward_levels(const In& x, Rows& reads) {
     const Flush flush;
     head_.stage_levels(x, head_.read_order(), reads);
     head_.commit();
   }
-  /// As `query_readonly`: nothing changes.
+  /// Reads as `query_readonly`: nothing changes.
   template <class In>
   void level_reads(const In& x, Rows& reads) {
     const Flush flush;
@@ -16226,9 +16517,11 @@ class OneHead {
     const Flush flush;
     head_.query_levels(x, workspace, reads);
   }
-  /// As `train_one`, for any loss of the level reads: `differentiate(reads)` is called with them,
-  /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
-  /// them. Steps every weight but those of the level weights, which have no part in it.
+  /// As `train_one`, for a loss of your own on the level reads. Calls `differentiate(reads)` with
+  /// the reads in the order of `train_one`; it must replace them by the gradient of the loss with
+  /// respect to them. Steps every weight except those of the level weights, on which the loss does
+  /// not depend.
+  /// \throws std::invalid_argument also for a gradient that is not finite
   template <class In, class Differentiate>
   void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
     const Flush flush;
@@ -16271,32 +16564,33 @@ class OneHead {
     const State plain = log_linear_state();
     return plain.flat_state().template cast<Scalar>();
   }
-  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
-  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
-  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
-  /// changed then
+  /// Jumps to a later count, as if tokens had come that write nothing and have no transition:
+  /// buckets age and merge as they would have. Costs one pass over the active levels whatever the
+  /// count; does not allocate.
+  /// \throws std::invalid_argument unless count >= size(); nothing is changed then
   void advance_to(std::uint64_t count) {
     const Flush flush;
     head_.advance_to(count);
   }
 
-  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Costs a
   /// copy of the active levels, the newest leaves and what is pending; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
     moment.take(stream());
     return moment;
   }
-  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// Writes this moment to a snapshot that exists, whatever it held. Does not allocate if that once
+  /// held a moment of the same shape with as many active levels and leaves. Where it throws
   /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(stream()); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
-  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
-  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
-  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
-  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
-  /// holds nothing; nothing is changed then
+  /// Goes to an earlier or later moment of this stream, or to one of another layer's stream (a
+  /// fork). With the same weights and hyperparameters the stream then goes on as it did from there,
+  /// bit for bit. A snapshot holds only what a stream remembers: this layer keeps its weights,
+  /// hyperparameters and step counter, and takes any snapshot of states of the same shape. Drops a
+  /// staged token. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
+  /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }
   [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
@@ -16332,9 +16626,10 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Biases of keys and queries that stand where they began become 0 with the first of w_key,
-  /// w_value and w_query that is set. Allocates a copy of it. \throws std::invalid_argument for an
-  /// unknown name, another shape or coefficients that are not finite; nothing is changed then
+  /// Biases of keys and queries begin at constants that suit drawn weights; the first call for
+  /// w_key, w_value or w_query sets to 0 those that have not been set themselves. Allocates a copy.
+  /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
+  /// finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;
@@ -16346,16 +16641,16 @@ class OneHead {
   [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
   /// Whether each projection has a bias, named after it: `w_key.bias`, ...
   [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are,
-  /// and what an adaptive step remembers, too
+  /// Sets the learning rate. With 0 neither the weights nor what an adaptive step remembers change.
+  /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
   void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
   /// \}
 
-  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
-  /// mode in which denormal numbers are zero.
+  /// The engine, for layers made of layers and for parts of streams. Call it in the mode in which
+  /// denormal numbers are zero.
   [[nodiscard]] Head& as_head() noexcept { return head_; }
   [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
 
@@ -16395,12 +16690,12 @@ namespace loglinear {
 ///     S_l <- L_t S_l diag(r_t) for every level l, then push the leaf        (what `inner` says)
 ///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
 ///
-/// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
-/// (key_rows is d_k unless the rule says otherwise). Inputs and targets are any Eigen vector
-/// expression, row or column, or a std::vector, std::array or std::span of the layer's scalar; they
-/// are copied once. All memory is allocated by the constructor: `forward`,
-/// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
-/// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
+/// With biases each projection is `W x + b`. `x` has length d_model, outputs have length d_v, and
+/// states are `key_rows x d_v` (key_rows is d_k unless the rule says otherwise). An input or target
+/// is any Eigen vector expression, row or column, or a std::vector, std::array or std::span of the
+/// layer's scalar, and is copied once. The constructor allocates all memory: `forward`,
+/// `query_readonly` and `train_one` never allocate. They return a reference to the layer's own
+/// output, which the next call overwrites; copy it (`Eigen::VectorXd o = ...`) to keep it.
 ///
 /// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
 /// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
@@ -16409,21 +16704,18 @@ namespace loglinear {
 /// too, see docs/numerics.md.
 ///
 /// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
-/// of the active levels and O(1) amortised merges; a training step reads the levels once more.
+/// of the active levels and O(1) amortised merges. A training step reads the levels once more.
 /// Concurrent const calls are safe; use `query_readonly(x, workspace)` from several threads.
 ///
 /// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
-///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
-///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
-///                    0.8 to 1.2 times with a delta rule; from half levels 0.7 to 0.9 times with
-///                    -march=x86-64-v3, 1.0 to 1.2 times with v4, but 3 to 4 times without F16C.
-///                    Half levels overflow on ordinary streams: a token that takes the norm of the
-///                    state above 65504 / 4 is refused, in mid-stream, as the 256th of equal tokens
-///                    is whose keys and values are 64 coefficients of size 1. bfloat16 has the
-///                    range of float. See docs/numerics.md, also for what both cost in accuracy
+///                    Eigen::half, which halve the memory of the levels. docs/numerics.md says what
+///                    both cost in accuracy, docs/real_time.md what they cost in time. bfloat16 has
+///                    the range of float. Half numbers end at 65504, and ordinary streams reach
+///                    that: a token that would take the norm of the state above a quarter of it is
+///                    refused, in mid-stream
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -16451,22 +16743,22 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
-    std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
-    std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
-    double weight_scale = 0.01;  ///< deviation of the drawn weights, >= 0
+    std::optional<double> learning_rate{};  ///< finite, >= 0; unless given, the step rule's own
+    std::optional<Step> step{};  ///< `normalized`, or `sgd` where a learning rate is given
+    std::optional<bool> bias{};  ///< whether projections are W x + b; `normalized` steps: true
+    double weight_scale = 0.01;  ///< standard deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
   /// Allocates the layer and draws its weights from the seed: weight_scale times standard normals
-  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument
-  /// for an option out of its range
+  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`.
+  /// \throws std::invalid_argument for an option out of its range
   explicit LogLinearAttention(const Options& options)
       : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
   /// \name Copies and moves
-  /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
-  /// from, by self-assignment too, is to be assigned to or destroyed, nothing else.
+  /// A copy that throws (the allocator, or a rule's own copy) changes nothing. A layer that has
+  /// been moved from, also by self-assignment, may only be assigned to or destroyed.
   /// \{
   LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
   LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
@@ -16477,10 +16769,14 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates. All throw std::invalid_argument as the class comment says,
+  /// before anything has changed.
   /// \{
 
-  /// Reads in the layer's read order, then lets the state undergo the token's transition and pushes
-  /// its leaf. In the order `before_push`, the default, it returns what `query_readonly(x)` would.
+  /// Reads the state in the layer's read order, then writes the token: the state undergoes the
+  /// token's transition and takes its leaf. In the default order `before_push` the output is that
+  /// of `query_readonly(x)`.
+  /// \param x  length d_model, finite
   /// \return the output, length d_v
   template <class In>
   const Vector& forward(const In& x) {
@@ -16496,8 +16792,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::as_writable_column(out) = forward(x);
   }
 
-  /// Reads the state as it stands, in the order `before_push`: no transition, no leaf of x, nothing
-  /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
+  /// Reads the state as it stands, in the order `before_push`, and changes nothing: x has neither
+  /// transition nor leaf here. With `current_apart` weights, lambda_{l+1} weighs level l.
+  /// \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
     const Flush flush;
@@ -16510,7 +16807,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
-  /// The same with the caller's memory; safe from several threads, a workspace each.
+  /// The same with the caller's memory; safe from several threads, a workspace each. Refuses a
+  /// workspace that is made for a layer of another shape.
   /// \return the output, which lies in the workspace
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
@@ -16519,10 +16817,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return bound(workspace);
   }
 
-  /// One step of stochastic gradient descent on `1/2 |o - y|^2` and one token of the stream: reads
-  /// after the push (or `current_apart`, if that is the layer's order), steps every weight, then
-  /// writes the state with the old weights. The gradient is that of this step's loss with the state
-  /// before the step held constant: through the leaf and through the token's own transition.
+  /// Learns from one token, then writes it. Reads after the push (or in `current_apart`, if that is
+  /// the layer's order), takes one step of the layer's step rule against the gradient of `1/2 |o -
+  /// y|^2`, then writes the token as the old weights made it. The gradient goes through the token's
+  /// leaf and transition; the state before the token counts as constant.
   /// \param y  target, length d_v, finite; outputs lie in [-1, 1]
   /// \return the output o from before the step
   template <class In, class Target>
@@ -16549,22 +16847,25 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// Memory for the const `query_readonly` and `level_reads`; allocates.
   [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
 
-  /// Empties the state; weights and the step counter stay.
+  /// Empties the state; weights and the step counter stay. Does not allocate.
   void reset() noexcept { head_.reset(); }
   /// \}
 
   /// \name A span of T tokens at once
   /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole span.
+  /// sequence/chunkwise.hpp) in every read order, and backpropagation through the whole span.
   ///
   /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
-  /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
-  /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
-  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition has
-  /// no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient here.
+  /// either storage order. For chunks of C = 64 tokens a token costs its projections, `C (d_k +
+  /// d_v)` and `log(T / C) d_k d_v` operations. All these functions allocate and copy the state.
+  /// Errors are those of single tokens, before anything has changed. Rules whose kind of transition
+  /// has no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient
+  /// here.
   /// \{
 
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
+  /// Reads and writes as T calls of `forward` do.
+  /// \param x  T x d_model
+  /// \return the outputs, T x d_v
   template <class In>
   Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
@@ -16573,9 +16874,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight, the state
-  /// before the span held constant; through all reads and all states within the span. Nothing
-  /// changes. \param d_out T x d_v
+  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight. It goes
+  /// through all reads and all states within the span; the state before the span counts as
+  /// constant. The layer does not change.
+  /// \param d_out  T x d_v, finite
   template <class In, class DOut>
   [[nodiscard]] SpanGradient<Scalar> span_gradient(const Eigen::MatrixBase<In>& x,
                                                    const Eigen::MatrixBase<DOut>& d_out) const {
@@ -16588,10 +16890,11 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole span and T tokens of the
-  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the span, and the gradient goes through the states that its tokens write.
-  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  /// Takes one step against the gradient of `1/2 sum |o - y|^2` over the whole span, and writes its
+  /// T tokens. Reads in the order of `train_one`. Unlike in T calls of `train_one`, the weights
+  /// stay the same within the span, and the gradient goes through the states that its tokens write.
+  /// \param y  T x d_v, finite
+  /// \return the outputs o from before the step, T x d_v
   template <class In, class Target>
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
@@ -16610,9 +16913,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   }
   /// \}
 
-  /// The same layer, weights, state and counters in another scalar, or in one that is computed with
-  /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
-  /// other scalar's range, of which levels may fill a quarter: 16376 in half
+  /// The same layer in another scalar, or with levels stored as `OtherStored`: weights, state and
+  /// counters. Allocates.
+  /// \throws std::invalid_argument if a number is out of the other scalar's range, of which levels
+  /// may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;
@@ -16681,8 +16985,8 @@ using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 namespace loglinear {
 
-/// What a layer of several heads offers beside its tokens: the heads' streams, and weights, those
-/// of the heads and W_out. `MultiHeadAttention` derives from it.
+/// What a layer of several heads offers beside its tokens: the heads' streams, and the weights of
+/// the heads and of W_out. `MultiHeadAttention` derives from it.
 ///
 /// \tparam Layer_  the layer of one head
 template <class Layer_>
@@ -16730,9 +17034,10 @@ class ManyHeads {
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
     if (!fits) moment.swap(fresh);
   }
-  /// Goes back, or on, to a moment of this stream or of that of another layer, as
-  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
-  /// of another shape, or one that holds nothing; nothing is changed then
+  /// Goes to another moment of this stream, or of another layer's, as
+  /// `LogLinearAttention::restore`. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
+  /// nothing is changed then
   void restore(const Snapshot& moment) {
     if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
@@ -16742,9 +17047,9 @@ class ManyHeads {
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
-  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
-  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
-  /// changed then
+  /// Appends a part of each head, see `StreamPart`. Copies the heads; allocates.
+  /// \throws std::invalid_argument for another number of heads and as `StreamPart::append_to`;
+  /// nothing is changed then
   template <class Part>
   void append(const std::vector<Part>& parts) {
     detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
@@ -16763,8 +17068,8 @@ class ManyHeads {
     return heads_.front().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and than `loglinear::thread_count()`.
+  /// Threads that the heads of a token run on: the smallest of the options' `threads`, the number
+  /// of heads and `loglinear::thread_count()`.
   [[nodiscard]] int threads_used() const noexcept {
     return (std::min)({threads_, n_heads(), thread_count()});
   }
@@ -16814,6 +17119,7 @@ class ManyHeads {
   [[nodiscard]] double learning_rate() const noexcept {
     return heads_.front().learning_rate();
   }  ///< of all heads and W_out
+  /// Sets the learning rate of all heads and of W_out.
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) {
     for (Layer& head : heads_) head.set_learning_rate(learning_rate);
@@ -16853,7 +17159,7 @@ class ManyHeads {
     return reads;
   }
 
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// From the gradient of the outputs to that of everything. `before` holds the heads before the
   /// span.
   template <class In>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
@@ -16949,8 +17255,7 @@ namespace loglinear {
 /// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`, and the first
-/// loop that starts threads.
+/// head changes none of them. Tokens do not allocate, but for the first loop that starts threads.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -17020,9 +17325,12 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates, and the first loop that starts threads. All throw as those of
+  /// `LogLinearAttention`; no head has changed then.
   /// \{
 
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  /// All heads read in the layer's order and write. \return the output, overwritten by the next
+  /// call
   template <class In>
   const Vector& forward(const In& x) {
     const Flush flush;
@@ -17076,9 +17384,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
             detail::zeros<Scalar>(output_.size())};
   }
 
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
+  /// As `LogLinearAttention::train_one`: one step against the gradient of `1/2 |o - y|^2`, through
+  /// W_out into every head, then the token is written. \param y length d_model \return the output o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
@@ -17122,7 +17429,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_span(x))`; nothing changes. \param d_out T x d_model
+  /// The gradient of `sum(d_out * forward_span(x))`. Nothing changes. \param d_out T x d_model
   template <class In, class DOut>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
@@ -17133,8 +17440,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out));
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
+  /// One step against the gradient of `1/2 sum |o - y|^2`, through W_out into every head, then the
+  /// T tokens are written; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
@@ -17162,7 +17469,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] OutputBound bound() const noexcept { return out_.bound(); }
 
  private:
-  /// Sizes whose product is the width of W_out must be checked before the heads are made.
+  /// Checks the sizes, whose product is the width of W_out, before the heads are made.
   static const Options& checked(const Options& options) {
     detail::require_length("d_model", options.d_model);
     detail::require_length("d_k", options.d_k);
@@ -17709,11 +18016,18 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
+/// What weights can be kept in to save memory. It depends on the scalar by name alone, so that
+/// matrices of it are compiled by programs that have such weights.
+template <class Scalar>
+struct NarrowWeight {
+  using Type = Eigen::bfloat16;
+};
+
 /// A projection's matrix, outputs x inputs, as it is kept: in the scalar or in bfloat16.
 template <class Scalar>
 struct Projection {
   const Matrix<Scalar>* wide;
-  const Matrix<Eigen::bfloat16>* narrow;
+  const Matrix<typename NarrowWeight<Scalar>::Type>* narrow;
 };
 
 /// y(0, outputs first ... first + count) += W x of one row.
@@ -17724,8 +18038,8 @@ void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
       weight.middleRows(first, count) * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
 }
 template <class Scalar>
-void add_one_row(const Matrix<Eigen::bfloat16>& weight, Index first, Index count,
-                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+void add_one_row(const Matrix<typename NarrowWeight<Scalar>::Type>& weight, Index first,
+                 Index count, const RowMajorMatrix<Scalar>& x, Scalar* y) {
   if constexpr (std::is_same_v<Scalar, float>) {
     weighted_rows<true>(weight.data() + first, weight.cols(), count, weight.rows(), x.data(),
                         y + first);
@@ -17817,7 +18131,7 @@ template <class Scalar>
 class NamedWeights {
  public:
   using Matrix = detail::Matrix<Scalar>;
-  using NarrowMatrix = detail::Matrix<Eigen::bfloat16>;
+  using NarrowMatrix = detail::Matrix<typename detail::NarrowWeight<Scalar>::Type>;
 
   NamedWeights() = default;
   NamedWeights(const NamedWeights&) = default;
@@ -17953,7 +18267,7 @@ class NamedWeights {
   static NarrowMatrix rounded(std::string_view name, const Matrix& values) {
     NarrowMatrix narrow = values.template cast<Eigen::bfloat16>();
     detail::require_finite(std::string(name) + " in bfloat16",
-                           narrow.template cast<float>().eval());
+                           narrow.template cast<Scalar>().eval());
     return narrow;
   }
   [[nodiscard]] const Entry* entry_of(std::string_view name) const {
@@ -17986,7 +18300,7 @@ class NamedWeights {
 
 namespace loglinear {
 
-/// What a mixer makes its level weights of.
+/// How a mixer computes its level weights.
 enum class MixerLevelWeights {
   softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
   mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946
@@ -18008,6 +18322,9 @@ template <class Options>
 /// \throws std::invalid_argument for an option out of its range
 template <class Options>
 void require_level_options(const Options& o, Index heads) {
+  require_between("the number of level_weights", static_cast<int>(o.level_weights),
+                  static_cast<int>(MixerLevelWeights::softplus),
+                  static_cast<int>(MixerLevelWeights::one_state));
   require_between("level_mlp_size", o.level_mlp_size, Index{0}, largest_dimension);
   require_dimension("the number of heads times num_levels", heads * levels_of_head(o));
 }
@@ -18219,7 +18536,7 @@ void for_each_group(const HeadInputs<Scalar>& in, Use use) {
                        [&](Index group) { use(group * width, (group + 1) * width); });
 }
 
-/// What a gradient needs of each head, or nullptr where none will be asked for.
+/// What a gradient needs of each head; nullptr if there will be no gradient.
 template <class Scalar>
 using HeadTapes = std::vector<SequenceTape<Scalar>>*;
 
@@ -18250,7 +18567,7 @@ template <class Scalar>
   });
 }
 
-/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+/// From empty states with as many of `max_levels` levels as T tokens fill; discards the final ones.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
                                                 const ChunkwiseOptions& options,
@@ -18305,7 +18622,7 @@ namespace detail {
 template <class Scalar>
 class StagedTokens;
 
-/// What of a mixer's sizes its cache is made of.
+/// The sizes of a mixer on which its cache depends.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
   int num_levels = 0;                     // level weights, one more than the state's levels
@@ -18345,9 +18662,9 @@ class MixerCache {
   MixerCache& operator=(MixerCache&&) noexcept = default;
   ~MixerCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
-  /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.
+  /// Number of heads, at least 1; 0 if it was moved from, and every mixer refuses it then.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
@@ -18952,17 +19269,21 @@ namespace loglinear {
 /// | l_mlp.0.weight, l_mlp.0.bias   | m x hidden_size, m                | normal, initializer_range; 0            |
 /// | l_mlp.2.weight, l_mlp.2.bias   | V n x m, V n                      | likewise                                |
 ///
-/// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
+/// A query-key head serves num_v_heads / num_heads neighbouring value heads. A published model has
 /// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
-/// What differs from those layers: no attention mask and no packed sequences; the number of level
-/// weights is an option and streams may be longer than it (the last level takes the rest); the
-/// paper's layer ignores allow_neg_eigval, where this mixer and GatedDeltaNet obey it; with
-/// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
-/// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
-/// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
-/// model of N layers divides o_proj by sqrt(2 N) at the start, this does not; everything is
-/// computed in Scalar.
+/// What differs from those layers:
+///
+/// * no attention mask and no packed sequences;
+/// * streams may outgrow the level weights, whose number is an option: the last level takes the
+///   rest;
+/// * the paper's layer ignores allow_neg_eigval, this mixer and GatedDeltaNet obey it;
+/// * with num_v_heads above num_heads, which the paper's layer does not have, L and l_proj go by
+///   value heads;
+/// * `scale` is 1: the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by
+///   sqrt(head_dim), which cancel; GatedDeltaNet itself has 1 / sqrt(head_dim);
+/// * a model of N layers divides o_proj by sqrt(2 N) at the start, this mixer does not;
+/// * everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///
@@ -19166,7 +19487,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const auto& weight = this->weights()["o_norm.weight"];
     return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
   }
-  /// What beta stays below.
+  /// The bound that beta stays below.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
   Options options_;
@@ -19301,11 +19622,15 @@ namespace loglinear {
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
 /// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
 ///
-/// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
-/// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
-/// `rmsnorm`); the number of level weights is an option and streams may be longer than it (the last
-/// level takes the rest), where that layer ends; a model of N layers divides out_proj by sqrt(2 N)
-/// at the start, this does not; everything is computed in Scalar.
+/// What differs from that layer:
+///
+/// * no attention mask, no packed sequences, no cap on step sizes (`dt_limit`, which it refuses
+///   too);
+/// * silu and the gated norm are not optional (`hidden_act`, `rmsnorm`);
+/// * streams may outgrow the level weights, whose number is an option: the last level takes the
+///   rest;
+/// * a model of N layers divides out_proj by sqrt(2 N) at the start, this mixer does not;
+/// * everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///
@@ -19729,13 +20054,13 @@ class PoolToken {
 
 namespace loglinear {
 
-/// Many streams at once, as a server has them: each a hierarchy of H heads of one shape, stepped
-/// together for any subset (continuous batching), added, removed, forked, taken out and put back at
-/// any time. A pool that has been moved from is one without streams.
+/// Many streams at once, as a server has them: each a hierarchy of H heads of one shape. Any subset
+/// of them is stepped together (continuous batching), and streams are added, removed, forked, taken
+/// out and put back at any time. A pool that has been moved from has no streams.
 ///
-/// A stream takes memory for its active levels alone, `active_level_count(size)` blocks of
-/// `H d_k d_v` numbers, from one arena that all streams share; what a merge or a removal leaves is
-/// used again. Streams are known by numbers; those of removed streams are used again, too.
+/// A stream takes memory only for its active levels, `active_level_count(size)` blocks of `H d_k
+/// d_v` numbers, from one arena that all streams share. Blocks that a merge or a removal leaves are
+/// used again. Each stream has a number; numbers of removed streams are used again too.
 ///
 /// \tparam Scalar_  float or double
 template <class Scalar_>
@@ -19762,12 +20087,12 @@ class StreamPool {
     return std::count_if(streams_.begin(), streams_.end(),
                          [](const Stream& stream) { return stream.is_used; });
   }
-  /// Bytes of the arena, those in use and those to be used again.
+  /// Bytes of the arena: blocks in use, and blocks that will be used again.
   [[nodiscard]] std::size_t byte_count() const { return arena_.byte_count(); }
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
 
-  /// An empty stream. \return its number
+  /// Begins an empty stream. \return its number, the lowest that is free
   Index add() {
     Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
@@ -19776,8 +20101,8 @@ class StreamPool {
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream; does not allocate, but the first time in a copy of a pool. \throws
-  /// std::invalid_argument for a number that no stream has
+  /// Ends a stream and keeps its blocks for others. Does not allocate, but the first time in a copy
+  /// of a pool. \throws std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
     arena_.reserve(0);
@@ -19787,8 +20112,8 @@ class StreamPool {
     std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
-  /// A second stream that goes on from where one stands. \return its number \throws
-  /// std::invalid_argument for a number that no stream has
+  /// Begins a copy of a stream, which goes on from the same state; copies its active levels.
+  /// \return the number of the copy \throws std::invalid_argument for a number that no stream has
   Index fork(Index stream) {
     arena_.reserve(level_count(at(stream)));
     const Index copy = add();
@@ -19802,8 +20127,8 @@ class StreamPool {
     }
     return copy;
   }
-  /// A moment of a stream: the states of its heads, plain values that `chunkwise` of a batch takes,
-  /// and `restore`. \throws std::invalid_argument for a number that no stream has
+  /// The states of a stream's heads, plain values that `chunkwise` of a batch and `restore` take.
+  /// Allocates. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] BatchStates<Scalar> snapshot(Index stream) const {
     const Stream& from = at(stream);
     BatchStates<Scalar> heads(
@@ -19817,8 +20142,8 @@ class StreamPool {
     }
     return heads;
   }
-  /// A stream becomes what these states are: a snapshot, or what a prompt has left in the states of
-  /// a batch. \throws std::invalid_argument for a number that no stream has and for states of
+  /// Replaces the states of a stream, by a snapshot or by what `chunkwise` of a batch has made of a
+  /// prompt. \throws std::invalid_argument for a number that no stream has and for states of
   /// another number, shape or of different sizes; nothing is changed then
   void restore(Index stream, const BatchStates<Scalar>& heads) {
     Stream& old = at(stream);
@@ -19848,9 +20173,11 @@ class StreamPool {
     old = std::move(fresh);
   }
 
-  /// One token of each of some streams, in any order: sequence b of the arrays belongs to stream
-  /// `streams[b]`. Reads and states are those of `step` of a batch to rounding, and the same to the
-  /// bit whichever streams go together and on however many threads.
+  /// Takes one token of each of some streams, in any order: sequence b of the arrays belongs to
+  /// stream `streams[b]`. Reads and states are those of `step` of a batch, to rounding. Their bits
+  /// depend neither on which streams go together nor on the number of threads. A head costs
+  /// O(active levels x d_k x d_v); heads are shared out to `thread_count()` threads. Allocates
+  /// where the arena grows.
   ///
   /// \param in   T = 1, B = streams.size(); lambda has at least one column for each level that a
   ///             token sees. A pool of max_levels 1 needs none
@@ -20021,7 +20348,7 @@ class StreamPool {
 
 namespace loglinear {
 
-/// The cascade: one weighted mean out of the reads of all levels, without a choice of time scale.
+/// The cascade: one weighted mean of the reads of all levels, without a choice of time scale.
 ///
 /// Where every token's value is (y, 1), the read of a level is a numerator and a mass,
 /// `num_l = sum_s (k_s . q) y_s` and `mass_l = sum_s (k_s . q)` over the tokens s of its bucket.
@@ -20082,7 +20409,7 @@ class CascadeReadout {
   [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
   [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
   [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
-  /// \throws std::invalid_argument unless finite, positive and not denormal in the scalar
+  /// Sets kappa. \throws std::invalid_argument unless positive and not denormal in the scalar
   void set_kappa(double kappa) {
     const auto rounded = static_cast<Scalar>(kappa);
     if (!(detail::is_finite(rounded) && rounded >= (std::numeric_limits<Scalar>::min)())) {
@@ -20090,7 +20417,8 @@ class CascadeReadout {
     }
     kappa_ = rounded;
   }
-  /// What the next estimates start from. \param prior length outputs, finite
+  /// Sets what the next estimates start from. \param prior  length outputs, finite \throws
+  /// std::invalid_argument for another prior. Does not allocate
   template <class Derived>
   void set_prior(const Eigen::MatrixBase<Derived>& prior) {
     detail::require_size("the prior", prior.size(), outputs());
@@ -20146,8 +20474,9 @@ class CascadeReadout {
   ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
   ///     d kappa = sum_l g_l . (e_(l+1) - e_l) / (mass_l + kappa)         d prior = g_M
   ///
-  /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
-  /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
+  /// where g_l is the gradient with respect to e_l.
+  /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
+  /// \param d_reads      M x (outputs + 1), overwritten
   /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
@@ -20277,12 +20606,12 @@ void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overf
 /// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
 /// being the gradient d_l with respect to row l of the reads.
 ///
-/// \param d_reads  max_levels x d_v; rows of empty levels have no part in it
+/// \param d_reads  max_levels x d_v; rows of empty levels are ignored
 /// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
 ///
 /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where the
-/// result would not be finite. Costs what `level_reads` does. Does not allocate for `d_reads` that
-/// lie in memory row by row.
+/// result would not be finite. Costs what `level_reads` does. Does not allocate if the rows of
+/// `d_reads` are contiguous in memory.
 template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class DReads,
           class DQuery>
 void level_reads_pullback(
@@ -20313,25 +20642,25 @@ void level_reads_pullback(
 
 namespace loglinear {
 
-/// A stream of keys and values, and what it expects for a key on all time scales at once: a
-/// hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
+/// A stream of keys and values with an estimate of the value for any key, on all time scales at
+/// once. It is a hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
 ///
 ///     read:   num_l, mass_l = S_l^T q for every level l
 ///             e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa)
 ///     write:  push the leaf q (y, 1)^T
 ///
-/// It is a table of means per key that chooses no decay: the last estimate e_0 leans on the recent
-/// past as far as that has seen the key, and on the older past for the rest. As features of
+/// It is a table of means per key without a chosen decay: the last estimate e_0 follows the recent
+/// past as far as that has seen the key, and the older past for the rest. As features of
 /// `RecursiveLeastSquares` all estimates together are as good as a bank of tables with well-chosen
-/// decays, not better; on a stream whose one best decay is known they gain nothing over it.
+/// decays, not better. On a stream whose one best decay is known they gain nothing over it.
 ///
 ///     predict:  rls.predict(cascade.features(key))
 ///     learn:    rls.update(cascade.features(key), y);  cascade.write(key, y);
 ///
 /// Coefficients of keys should be at least 0 (one-hot, softmax, squares), see `CascadeReadout`.
 /// Errors: std::invalid_argument with name, value and legal range, before anything has changed. A
-/// read costs one pass over the active levels, or over the rows of them where the key is not zero;
-/// a write O(1) amortised passes over a level. Neither allocates.
+/// read costs one pass over the active levels, or over those of their rows where the key is not
+/// zero. A write costs O(1) amortised passes over a level. Neither allocates.
 template <class Scalar_ = double>
 class Cascade {
  public:
@@ -20363,14 +20692,18 @@ class Cascade {
         value_(detail::ones<Scalar>(options.outputs + 1)),
         features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
         last_(detail::zeros<Scalar>(options.outputs)),
-        places_(options.d_k) {}
+        places_(detail::array_size(options.d_k)) {}
 
   /// \name A token
+  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only
+  /// `grow_keys` allocates. All throw std::invalid_argument for a wrong size, a number that is not
+  /// finite, or where a result would not be; nothing has changed then.
   /// \{
 
-  /// The estimates for a key, which nothing has to have been written for: row l is e_l, row 0 the
-  /// last. Nothing of the stream changes. \param key length d_k, finite \return max_levels x
-  /// outputs, overwritten by the next call
+  /// The estimates for a key, also for one that was never written: row l is e_l, row 0 the last.
+  /// The stream does not change.
+  /// \param key  length d_k, finite
+  /// \return max_levels x outputs, overwritten by the next call
   template <class Key>
   const Matrix& read(const Key& key) {
     const detail::FlushToZero<Scalar> flush;
@@ -20393,7 +20726,8 @@ class Cascade {
     detail::copy(estimates.data(), estimates.size(), features_.data());
     return features_;
   }
-  /// The next token of the stream: under this key there was y. \param y length outputs, finite
+  /// Writes the next token of the stream: under this key there was y.
+  /// \param y  length outputs, finite
   template <class Key, class Value>
   void write(const Key& key, const Value& y) {
     const detail::FlushToZero<Scalar> flush;
@@ -20407,9 +20741,11 @@ class Cascade {
   /// Forgets every token.
   void reset() noexcept { state_.reset(); }
   /// Makes keys longer: what was written stays under their first coefficients, and nothing is under
-  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. \param d_k
-  /// the new length, d_k() to 2^26 \throws std::invalid_argument out of that range; nothing is
-  /// changed then, nor where it throws std::bad_alloc. Copies all levels; allocates
+  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. Copies all
+  /// levels; allocates.
+  /// \param d_k  the new length, d_k() to 2^26
+  /// \throws std::invalid_argument out of that range; nothing is changed then, nor where it throws
+  /// std::bad_alloc
   void grow_keys(Index d_k) {
     detail::require_between("d_k to grow to", d_k, this->d_k(), Index{1} << 26);
     State grown(state_.max_levels(), d_k, state_.d_v());
@@ -20420,15 +20756,17 @@ class Cascade {
       return level;
     });
     Vector key = detail::zeros<Scalar>(d_k);
-    places_ = decltype(places_)(d_k);
+    places_ = std::vector<Index>(detail::array_size(d_k));
     state_ = std::move(grown);
     key_ = std::move(key);
   }
   /// \}
 
-  /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
-  /// calls, to the bit. \param keys T x d_k \param y T x outputs \return the features, T x
-  /// feature_count(); allocates, and copies the state
+  /// Takes T tokens at once, a row each: reads each key, then writes it with its y. The numbers are
+  /// those of T calls, to the bit. Allocates and copies the state.
+  /// \param keys  T x d_k
+  /// \param y     T x outputs
+  /// \return the features, T x feature_count()
   template <class Keys, class Values>
   Matrix forward_span(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& y) {
     detail::require_size("keys (columns)", keys.cols(), d_k());
@@ -20454,8 +20792,8 @@ class Cascade {
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }  ///< tokens so far
   /// The hierarchy; column `outputs()` of a level is its mass.
   [[nodiscard]] const State& state() const noexcept { return state_; }
-  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` leads
-  /// to that of the level reads, and `level_reads_pullback` from there to that of the key.
+  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` gives
+  /// the gradient of the level reads, and `level_reads_pullback` makes that of the key from it.
   [[nodiscard]] Readout& readout() noexcept { return readout_; }
   [[nodiscard]] const Readout& readout() const noexcept { return readout_; }  ///< read-only
 
@@ -20477,9 +20815,10 @@ class Cascade {
 
   /// Where few coefficients of the key are not zero, only their rows are read.
   void read_levels() {
+    Index* const places = places_.data();
     Index count = 0;
     for (Index i = 0; i < d_k(); ++i) {
-      if (!detail::is_exactly(key_[i], Scalar(0))) places_[count++] = i;
+      if (!detail::is_exactly(key_[i], Scalar(0))) places[count++] = i;
     }
     if (count > d_k() / 4) return level_reads(state_, key_, reads_);
     const Index columns = reads_.cols();
@@ -20487,7 +20826,7 @@ class Cascade {
     for (int l : state_.active_levels()) {
       const Scalar* const level = detail::levels_of(std::as_const(state_)).data(l);
       for (Index n = 0; n < count; ++n) {
-        const Index i = places_[n];
+        const Index i = places[n];
         detail::axpy(key_[i], level + i * columns, columns, reads_.data() + l * columns);
       }
     }
@@ -20498,7 +20837,7 @@ class Cascade {
   State state_;
   Matrix reads_;
   Vector key_, value_, features_, last_;
-  detail::Vector<Index> places_;  // of the key, where it is not zero
+  std::vector<Index> places_;  // of the key, where it is not zero
 };
 
 }  // namespace loglinear
@@ -20518,12 +20857,11 @@ namespace loglinear {
 ///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
 ///     P <- (P - K phi^T P) / f
 ///
-/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
-/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
-/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
-/// and positive by construction, however many updates. Forgetting would let P grow without bound in
-/// directions that the features never take; therefore no coefficient of D grows beyond
-/// `max_covariance`.
+/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as `P =
+/// U D U^T`, U unit upper triangular and D a positive diagonal, and Bierman's algorithm updates it
+/// (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric and
+/// positive through any number of updates. Forgetting would let P grow without bound in directions
+/// that the features never take; therefore no coefficient of D grows beyond `max_covariance`.
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
@@ -20585,7 +20923,7 @@ class RecursiveLeastSquares {
   }                                                                     ///< all or nothing
   RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
 
-  /// Forgets every sample: Theta = 0, P = p0 I.
+  /// Forgets every sample: Theta = 0, P = p0 I. Does not allocate.
   void reset() {
     weights_.setZero();
     upper_.setIdentity();
@@ -20594,7 +20932,9 @@ class RecursiveLeastSquares {
     updates_ = 0;
   }
 
-  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs. \throws
+  /// std::invalid_argument for a wrong size, or where a number or the result is not finite. Does
+  /// not allocate
   template <class Features>
   const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
     const detail::FlushToZero<Scalar> flush;
@@ -20603,7 +20943,8 @@ class RecursiveLeastSquares {
     return prediction_;
   }
 
-  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
+  /// Learns one sample. \return the prediction from before it, that of `predict(phi)`. \throws as
+  /// `predict`, or where an update would not be finite; nothing is learnt then. Does not allocate
   template <class Features, class Target>
   const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
     const detail::FlushToZero<Scalar> flush;
@@ -20786,11 +21127,12 @@ void pull_back_leaf(const Scalar& scale, const Token<Kind>& d_token, Projections
 
 namespace loglinear {
 
-/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
-/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+/// A rule reduced to its key: `S <- S + k v^T`. The key is `k / |k|` (0 below 1e-12) if `Rule`
+/// normalises its key. There is no transition, no gate and no weight of the rule's own; states are
+/// always `d_k x d_v`.
 ///
-/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
-/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+/// The Rust crate irithyll takes no more than this of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Use the rule itself to have it applied in full.
 template <class Rule>
 struct KeyOnly {
   static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
@@ -20830,8 +21172,10 @@ struct KeyOnly {
 
 namespace loglinear {
 
-/// The delta rule: what the key retrieves is replaced by the value,
-/// `S <- S + k^ (v - S^T k^)^T = (I - k^ k^^T) S + k^ v^T` with `k^ = k / |k|` (0 below 1e-12).
+/// The delta rule: the value replaces what the key retrieves.
+///
+///     S <- S + k^ (v - S^T k^)^T = (I - k^ k^^T) S + k^ v^T
+///     k^ = k / |k|, or 0 where |k| < 1e-12
 ///
 /// Schlag, Irie, Schmidhuber, *Linear Transformers Are Secretly Fast Weight Programmers*,
 /// arXiv:2102.11174, with write strength 1; Yang et al., arXiv:2406.06484. Transition: the identity
@@ -20872,11 +21216,151 @@ struct DeltaNet {
   [[nodiscard]] bool operator==(const DeltaNet&) const = default;
 };
 
-static_assert(InnerRule<DeltaNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_DELTA_NET_HPP
+
+// ---- loglinear/rules/detail/delta_steps.hpp
+
+#ifndef LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
+#define LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
+
+// What the rules that take several steps of the delta rule a token have in common: steps, leaves,
+// and the way back from their gradients.
+
+namespace loglinear::detail {
+
+/// n steps of the delta rule, `S <- S + b_j k_j (v_j - S^T k_j)^T`, j = 1..n, after one decay. The
+/// rule's own projections are that of the decay, 1 row, then those of `parameters`.
+template <int Compositions>
+struct DeltaSteps {
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct takes 1 to 16 steps a token");
+
+  template <class Scalar>
+  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
+                                     array_size(Compositions)>;
+
+  double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
+  double beta_bias = 0;  ///< added before the sigmoid of every strength
+
+  /// Of keys, values and strengths.
+  [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
+    return {projection("w_comp_keys", Compositions * d_k),
+            projection("w_comp_values", Compositions * d_v),
+            projection("w_comp_betas", Compositions)};
+  }
+
+  /// Steps and leaves of a token.
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Index d_k = in.k.size(), d_v = in.v.size();
+    auto& factors = token.transition.factors;
+    for_each_step([&](auto j) {
+      auto& step = std::get<j + 1>(factors);
+      Scalar* const leaf = token.keys.data() + j * d_k;
+      unit_vector(key(in.own, d_k, j), d_k, step.p.data());
+      scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
+      copy(leaf, d_k, step.u.data());
+      copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
+      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
+    });
+  }
+
+  /// The way back, W_k and W_v included, which have no effect. Uses d_token up.
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Index d_k = in.k.size(), d_v = in.v.size();
+    const auto& factors = token.transition.factors;
+    auto& d_factors = d_token.transition.factors;
+    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
+
+    for_each_step([&](auto i) {
+      constexpr int j = Compositions - 1 - i;  // backwards
+      const auto& step = std::get<j + 1>(factors);
+      auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar *const u = step.u.data(), *const p = step.p.data();
+      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
+      const Scalar b = strength<Scalar>(in, j);
+      // What H_j did to the earlier leaves, each as it was when it met H_j.
+      for (int leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(factors, leaf, j, d_k, earlier);
+        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
+        const Scalar along_u = dot(u, d_leaf, d_k);
+        axpy(Scalar(-dot(p, earlier, d_k)), d_leaf, d_k, d_u);
+        axpy(Scalar(-along_u), earlier, d_k, d_p);
+        axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
+      }
+      // u = b k and p = k, and the own leaf is b k v^T.
+      add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
+      Scalar* const d_key = key(d_in.own, d_k, j);
+      scale_to(b, d_u, d_k, d_key);
+      add(d_key, d_p, d_k, d_key);
+      const Scalar d_b = dot(p, d_u, d_k);
+      unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
+      copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
+      d_in.own[d_in.own.size() - Compositions + j] = d_b * b * (1 - b / Scalar(largest));
+    });
+    std::fill_n(d_in.k.data(), d_k, Scalar(0));
+    std::fill_n(d_in.v.data(), d_v, Scalar(0));
+  }
+
+ private:
+  static void for_each_step(auto visit) {
+    [&]<int... J>(std::integer_sequence<int, J...>) {
+      (visit(std::integral_constant<int, J>{}), ...);
+    }
+    (std::make_integer_sequence<int, Compositions>{});
+  }
+
+  [[nodiscard]] static auto* key(auto& own, Index d_k, int j) { return own.data() + 1 + j * d_k; }
+  [[nodiscard]] static auto* value(auto& own, Index d_k, Index d_v, int j) {
+    return own.data() + 1 + Compositions * d_k + j * d_v;
+  }
+  template <class Scalar>
+  [[nodiscard]] Scalar strength(const auto& in, int j) const {
+    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
+    return Scalar(largest) * sigmoid<Scalar>(z);
+  }
+
+  /// leaf = H leaf = leaf - u (p . leaf)
+  template <class Scalar>
+  static void undergo(const auto& step, Index d_k, Scalar* leaf) {
+    axpy(Scalar(-dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
+  }
+
+  /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
+  template <class Scalar>
+  static void rebuild_leaf(const auto& factors, int begin, int end, Index d_k, Scalar* leaf) {
+    for_each_step([&](auto i) {
+      const auto& step = std::get<i + 1>(factors);
+      if (i == begin) copy(step.u.data(), d_k, leaf);
+      if (i > begin && i < end) undergo(step, d_k, leaf);
+    });
+  }
+};
+
+/// Calls `visit` with the number of steps as a constant and returns what it returns. \throws
+/// std::invalid_argument unless it is 1 to 4
+template <class Visitor>
+decltype(auto) visit_compositions(std::string_view owner, int count, Visitor&& visit) {
+  switch (count) {
+    case 1:
+      return visit(std::integral_constant<int, 1>{});
+    case 2:
+      return visit(std::integral_constant<int, 2>{});
+    case 3:
+      return visit(std::integral_constant<int, 3>{});
+    case 4:
+      return visit(std::integral_constant<int, 4>{});
+    default:
+      fail(Text(owner, "::n_compositions"), count, "between 1 and 4");
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
 
 // ---- loglinear/rules/delta_product.hpp
 
@@ -20895,14 +21379,12 @@ struct DeltaProductMode;
 ///     S <- H_n ... H_1 a S + sum_j H_n ... H_{j+1} b_j k_j v_j^T
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
-/// arXiv:2502.10297, equation 5. Transition: a product of one decay and n matrices of rank-one
-/// update; n leaves a token. Own weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model),
-/// `w_comp_values` (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
+/// arXiv:2502.10297, equation 5, with a plain gate; `GatedDeltaProduct` has the published one.
+/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
+/// (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
 template <int Compositions = 2>
 struct DeltaProduct {
-  static_assert(Compositions >= 1 && Compositions <= 16,
-                "DeltaProduct takes 1 to 16 steps a token");
-
   bool reflections = false;  ///< strengths up to 2, so that a key's component can change sign
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
   double beta_bias = 0;      ///< added before the sigmoid of every strength
@@ -20912,8 +21394,7 @@ struct DeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
-                                     detail::array_size(Compositions)>;
+  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
 
   static constexpr RuleInfo info{.name = "DeltaProduct",
                                  .text = "delta_product",
@@ -20928,109 +21409,31 @@ struct DeltaProduct {
   }
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
-    return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
-            projection("w_comp_values", Compositions * d_v),
-            projection("w_comp_betas", Compositions)};
+    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    return {projection("w_gate", 1), keys, values, betas};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
-    auto& factors = token.transition.factors;
-    std::get<0>(factors).decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
-    for_each_step([&](auto j) {
-      auto& step = std::get<j + 1>(factors);
-      Scalar* const leaf = token.keys.data() + j * d_k;
-      detail::unit_vector(key(in.own, d_k, j), d_k, step.p.data());
-      detail::scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
-      detail::copy(leaf, d_k, step.u.data());
-      detail::copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
-      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
-    });
+    std::get<0>(token.transition.factors).decay =
+        detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+    steps().prepare(in, token);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
-    const auto& factors = token.transition.factors;
-    auto& d_factors = d_token.transition.factors;
-    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
-
-    for_each_step([&](auto i) {
-      constexpr int j = Compositions - 1 - i;  // backwards
-      const auto& step = std::get<j + 1>(factors);
-      auto& d_step = std::get<j + 1>(d_factors);
-      const Scalar *const u = step.u.data(), *const p = step.p.data();
-      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
-      const Scalar b = strength<Scalar>(in, j);
-      // What H_j did to the earlier leaves, each as it was when it met H_j.
-      for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, d_k, earlier);
-        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
-        const Scalar along_u = detail::dot(u, d_leaf, d_k);
-        detail::axpy(Scalar(-detail::dot(p, earlier, d_k)), d_leaf, d_k, d_u);
-        detail::axpy(Scalar(-along_u), earlier, d_k, d_p);
-        detail::axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
-      }
-      // u = b k and p = k, and the own leaf is b k v^T.
-      detail::add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
-      Scalar* const d_key = key(d_in.own, d_k, j);
-      detail::scale_to(b, d_u, d_k, d_key);
-      detail::add(d_key, d_p, d_k, d_key);
-      const Scalar d_b = detail::dot(p, d_u, d_k);
-      detail::unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
-      detail::copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
-      d_in.own[d_in.own.size() - Compositions + j] =
-          d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
-    });
-    const Scalar a = std::get<0>(factors).decay;
-    d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
-    std::fill_n(d_in.k.data(), d_k, Scalar(0));
-    std::fill_n(d_in.v.data(), d_v, Scalar(0));
+    const auto a = std::get<0>(token.transition.factors).decay;
+    d_in.own[0] = std::get<0>(d_token.transition.factors).decay * a * (1 - a);
+    steps().pullback(in, token, d_token, d_in);
   }
 
   /// Whether all hyperparameters are equal.
   [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
 
  private:
-  static void for_each_step(auto visit) {
-    [&]<int... J>(std::integer_sequence<int, J...>) {
-      (visit(std::integral_constant<int, J>{}), ...);
-    }
-    (std::make_integer_sequence<int, Compositions>{});
-  }
-
-  [[nodiscard]] static auto* key(auto& own, Eigen::Index d_k, int j) {
-    return own.data() + 1 + j * d_k;
-  }
-  [[nodiscard]] static auto* value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
-    return own.data() + 1 + Compositions * d_k + j * d_v;
-  }
-  template <class Scalar>
-  [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
-    return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
-  }
-
-  /// leaf = H leaf = leaf - u (p . leaf)
-  template <class Scalar>
-  static void undergo(const auto& step, Eigen::Index d_k, Scalar* leaf) {
-    detail::axpy(Scalar(-detail::dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
-  }
-
-  /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
-  template <class Scalar>
-  static void rebuild_leaf(const auto& factors, int begin, int end, Eigen::Index d_k,
-                           Scalar* leaf) {
-    for_each_step([&](auto i) {
-      const auto& step = std::get<i + 1>(factors);
-      if (i == begin) detail::copy(step.u.data(), d_k, leaf);
-      if (i > begin && i < end) undergo(step, d_k, leaf);
-    });
+  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
+    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
   }
 };
-
-static_assert(InnerRule<DeltaProduct<2>, double>);
 
 /// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
 struct DeltaProductMode {
@@ -21056,18 +21459,10 @@ struct DeltaProductMode {
   /// std::invalid_argument unless n_compositions is 1 to 4
   template <class Visitor>
   decltype(auto) visit_rule(Visitor&& visit) const {
-    switch (n_compositions) {
-      case 1:
-        return visit(rule<1>());
-      case 2:
-        return visit(rule<2>());
-      case 3:
-        return visit(rule<3>());
-      case 4:
-        return visit(rule<4>());
-      default:
-        detail::fail("DeltaProduct::n_compositions", n_compositions, "between 1 and 4");
-    }
+    return detail::visit_compositions(info.name, n_compositions, [&](auto n) -> decltype(auto) {
+      return visit(DeltaProduct<n>{
+          .reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias});
+    });
   }
   /// The mode of a rule.
   template <int Compositions>
@@ -21077,12 +21472,6 @@ struct DeltaProductMode {
 
   /// Whether all members are equal.
   [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
-
- private:
-  template <int Compositions>
-  [[nodiscard]] DeltaProduct<Compositions> rule() const {
-    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
-  }
 };
 
 }  // namespace loglinear
@@ -21105,9 +21494,10 @@ enum class Beta {
   return {"fixed", "per_token"};
 }  ///< their names in a text
 
-/// The gated delta rule: forget, then replace what the key retrieves,
-/// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
-/// 1e-12), `b = beta_scale` or `sg(w_beta_scalar . x + beta_bias)`.
+/// The gated delta rule: forget, then replace what the key retrieves.
+///
+///     S <- a (I - b k^ k^^T) S + b k^ v^T,   k^ = k / |k|, or 0 where |k| < 1e-12
+///     a = sg(w_gate . x + gate_bias),   b = beta_scale or sg(w_beta_scalar . x + beta_bias)
 ///
 /// Yang, Kautz, Hatamizadeh, *Gated Delta Networks: Improving Mamba2 with Delta Rule*,
 /// arXiv:2412.06464, equation 10. Transition: a scalar minus a matrix of rank one. Own weights:
@@ -21182,11 +21572,157 @@ struct GatedDeltaNet {
   }
 };
 
-static_assert(InnerRule<GatedDeltaNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GATED_DELTA_NET_HPP
+
+// ---- loglinear/rules/gated_delta_product.hpp
+
+#ifndef LOGLINEAR_RULES_GATED_DELTA_PRODUCT_HPP
+#define LOGLINEAR_RULES_GATED_DELTA_PRODUCT_HPP
+
+namespace loglinear {
+
+struct GatedDeltaProductMode;
+
+/// Gated DeltaProduct as published: the decay of Mamba-2, then n steps of the delta rule at every
+/// token, each with its own unit key, value and strength.
+///
+///     a = exp(-exp(A_log) softplus(w_dt . x + dt_bias))
+///     b_j = sg(w_comp_betas_j . x + beta_bias), twice that with `reflections`
+///     H_j = I - b_j k_j k_j^T
+///     S <- H_n ... H_1 a S + sum_j H_n ... H_{j+1} b_j k_j v_j^T,   read S^T q^
+///
+/// with q^ = q / |q| (0 below 1e-12).
+///
+/// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
+/// arXiv:2502.10297; its convolutions, activations, output gate and norm belong to a mixer.
+/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// weights: `w_dt` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
+/// (n d_v x d_model), `w_comp_betas` (n x d_model), and the free scalars `A_log` and `dt_bias`,
+/// which start at constants; W_k and W_v have no effect.
+template <int Compositions = 2>
+struct GatedDeltaProduct {
+  bool reflections = false;     ///< strengths up to 2, so that a key's component can change sign
+  double initial_a_log = 0;     ///< where A_log starts; the rate of decay is exp(A_log) a unit step
+  double initial_dt_bias = -5;  ///< where dt_bias starts; -5 keeps 0.993 of the state at A_log = 0
+  double beta_bias = 0;         ///< added before the sigmoid of every strength
+
+  using Mode = GatedDeltaProductMode;  ///< what texts and run-time modes have for it
+  static constexpr int leaves = Compositions;
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
+
+  static constexpr RuleInfo info{.name = "GatedDeltaProduct",
+                                 .text = "gated_delta_product",
+                                 .paper = "2502.10297",
+                                 .equation =
+                                     "S <- H_2 H_1 a S + beta_1 H_2 k^_1 v_1^T + beta_2 k^_2 "
+                                     "v_2^T, a = exp(-D exp A)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "reflections"}, self.reflections);
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+    visit({.name = "beta_bias", .example = 0.2, .slow = -1}, self.beta_bias);
+  }
+
+  [[nodiscard]] std::array<Parameter, 6> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    return {projection("w_dt", 1),
+            keys,
+            values,
+            betas,
+            free_vector("A_log", 1, initial_a_log),
+            free_vector("dt_bias", 1, initial_dt_bias)};
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    detail::unit_vector(in.q.data(), in.q.size(), query.data());
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
+    std::get<0>(token.transition.factors).decay = exp(-step * exp(in.free[0]));
+    steps().prepare(in, token);
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
+    const Scalar d_exponent =
+        std::get<0>(d_token.transition.factors).decay * std::get<0>(token.transition.factors).decay;
+    d_in.own[0] = -d_exponent * rate * detail::sigmoid<Scalar>(z);
+    d_in.free[0] = -d_exponent * rate * detail::softplus<Scalar>(z);
+    d_in.free[1] = d_in.own[0];
+    Scalar* const unit = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
+    const auto n = in.q.size();
+    detail::unit_vector(in.q.data(), n, unit);
+    detail::unit_vector_pullback(in.q.data(), unit, d_token.query.data(), n, d_in.q.data());
+    steps().pullback(in, token, d_token, d_in);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GatedDeltaProduct&) const = default;
+
+ private:
+  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
+    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
+  }
+};
+
+static_assert(InnerRule<GatedDeltaProduct<2>, double>);
+
+/// `GatedDeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct GatedDeltaProductMode {
+  int n_compositions = 2;       ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;     ///< as in `GatedDeltaProduct`
+  double initial_a_log = 0;     ///< as in `GatedDeltaProduct`
+  double initial_dt_bias = -5;  ///< as in `GatedDeltaProduct`
+  double beta_bias = 0;         ///< as in `GatedDeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  static constexpr RuleInfo info = GatedDeltaProduct<>::info;
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "n_compositions", .range = Range::between(1, 4), .example = 3},
+          self.n_compositions);
+    GatedDeltaProduct<>::hyperparameters(self, visit);
+  }
+
+  /// The rules that it can stand for.
+  using Rules = detail::TypeList<GatedDeltaProduct<1>, GatedDeltaProduct<2>, GatedDeltaProduct<3>,
+                                 GatedDeltaProduct<4>>;
+
+  /// Calls `visit` with the rule that it stands for, and returns what it returns. \throws
+  /// std::invalid_argument unless n_compositions is 1 to 4
+  template <class Visitor>
+  decltype(auto) visit_rule(Visitor&& visit) const {
+    return detail::visit_compositions(info.name, n_compositions, [&](auto n) -> decltype(auto) {
+      return visit(GatedDeltaProduct<n>{.reflections = reflections,
+                                        .initial_a_log = initial_a_log,
+                                        .initial_dt_bias = initial_dt_bias,
+                                        .beta_bias = beta_bias});
+    });
+  }
+  /// The mode of a rule.
+  template <int Compositions>
+  [[nodiscard]] static GatedDeltaProductMode of(const GatedDeltaProduct<Compositions>& rule) {
+    return {Compositions, rule.reflections, rule.initial_a_log, rule.initial_dt_bias,
+            rule.beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const GatedDeltaProductMode&) const = default;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_GATED_DELTA_PRODUCT_HPP
 
 // ---- loglinear/rules/gla.hpp
 
@@ -21195,8 +21731,9 @@ static_assert(InnerRule<GatedDeltaNet, double>);
 
 namespace loglinear {
 
-/// Gated linear attention with one gate for the state, `S <- a S + k v^T`,
-/// `a = sg(w_gate . x + gate_bias)`.
+/// Gated linear attention with one gate for the whole state:
+///
+///     S <- a S + k v^T,   a = sg(w_gate . x + gate_bias)
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, section 4.1, with the gate shared by all key rows. Transition: one decay for
@@ -21233,8 +21770,6 @@ struct GLA {
   [[nodiscard]] bool operator==(const GLA&) const = default;
 };
 
-static_assert(InnerRule<GLA, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GLA_HPP
@@ -21246,8 +21781,9 @@ static_assert(InnerRule<GLA, double>);
 
 namespace loglinear {
 
-/// Gated linear attention with a gate for each key row, `S <- diag(w) S + k v^T`,
-/// `w = sg(W_gate x + gate_bias)`.
+/// Gated linear attention with a gate for each key row:
+///
+///     S <- diag(w) S + k v^T,   w = sg(W_gate x + gate_bias)
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, equation 3. Transition: a decay per key row. Own weights: `w_gate_vec`
@@ -21287,8 +21823,6 @@ struct GLAVector {
   [[nodiscard]] bool operator==(const GLAVector&) const = default;
 };
 
-static_assert(InnerRule<GLAVector, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_GLA_VECTOR_HPP
@@ -21300,8 +21834,9 @@ static_assert(InnerRule<GLAVector, double>);
 
 namespace loglinear {
 
-/// Hawk: a gated recurrence on a vector, `h <- a * h + b * v`, `a = sg(W_alpha x + gate_bias)`,
-/// `b = sg(W_beta x + input_bias)`, column by column.
+/// Hawk: a gated recurrence on a vector, column by column.
+///
+///     h <- a * h + b * v,   a = sg(W_alpha x + gate_bias),   b = sg(W_beta x + input_bias)
 ///
 /// After De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient
 /// Language Models*, arXiv:2402.19427, in a simpler form with two independent gates; `RGLRU` is the
@@ -21367,8 +21902,6 @@ struct Hawk {
   [[nodiscard]] bool operator==(const Hawk&) const = default;
 };
 
-static_assert(InnerRule<Hawk, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HAWK_HPP
@@ -21380,12 +21913,13 @@ static_assert(InnerRule<Hawk, double>);
 
 namespace loglinear {
 
-/// HGRN2: a forget gate with a lower bound for each key row, `S <- diag(w) S + k v^T`,
-/// `w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)`.
+/// HGRN2: a forget gate with a lower bound for each key row.
 ///
-/// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with the key
-/// projected rather than tied to the gate. Transition: a decay per key row. Own weights:
-/// `w_hgrn2_gate` (d_k x d_model).
+///     S <- diag(w) S + k v^T,   w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
+///
+/// After Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with a key
+/// of its own; `TiedHGRN2` ties the key to the gate, as published. Transition: a decay per key row.
+/// Own weights: `w_hgrn2_gate` (d_k x d_model).
 struct HGRN2 {
   double lower_bound = 0.9;  ///< the fastest forgetting, in [0, 1)
   double gate_bias = 0;      ///< added before every sigmoid
@@ -21435,8 +21969,6 @@ struct HGRN2 {
   [[nodiscard]] bool operator==(const HGRN2&) const = default;
 };
 
-static_assert(InnerRule<HGRN2, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP
@@ -21457,7 +21989,7 @@ namespace loglinear {
 /// with k^ = k / |k| and q^ = q / |q| (0 below 1e-12).
 ///
 /// Kimi Team, *Kimi Linear: An Expressive, Efficient Attention Architecture*, arXiv:2510.26692,
-/// with one matrix for the decays where the paper has the product of two narrow ones; its
+/// with one matrix for the decays, where the paper has the product of two narrow ones. The paper's
 /// convolutions, output gate and norm belong to a mixer. Transition: a diagonal minus a matrix of
 /// rank one. Own weights: `w_dt_vec` (d_k x d_model), `w_beta_scalar` (1 x d_model), and the free
 /// scalar `A_log` and free vector `dt_bias` (d_k), which start at constants.
@@ -21554,8 +22086,6 @@ struct KDA {
   }
 };
 
-static_assert(InnerRule<KDA, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_KDA_HPP
@@ -21567,8 +22097,9 @@ static_assert(InnerRule<KDA, double>);
 
 namespace loglinear {
 
-/// Mamba-2's rule: a step size discretises both the decay and the input,
-/// `D = softplus(w_dt . x + dt_bias)`, `S <- exp(-D exp(A_log)) S + D k v^T`.
+/// Mamba-2's rule: one step size discretises both the decay and the input.
+///
+///     S <- exp(-D exp(A_log)) S + D k v^T,   D = softplus(w_dt . x + dt_bias)
 ///
 /// Dao and Gu, *Transformers are SSMs*, arXiv:2405.21060, section 7; lifted in Guo et al.,
 /// arXiv:2506.04761, section 3.4. Transition: one decay for the state. Own weights: `w_dt`
@@ -21621,8 +22152,6 @@ struct Mamba2 {
   [[nodiscard]] bool operator==(const Mamba2&) const = default;
 };
 
-static_assert(InnerRule<Mamba2, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_MAMBA2_HPP
@@ -21634,12 +22163,13 @@ static_assert(InnerRule<Mamba2, double>);
 
 namespace loglinear {
 
-/// The matrix memory of xLSTM with sigmoid gates, `S <- f S + i k v^T`,
-/// `f = sg(w_gate . x + gate_bias)`, `i = sg(w_gate2 . x + input_bias)`.
+/// The matrix memory of xLSTM with sigmoid gates:
 ///
-/// Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3, without
-/// the normaliser state. Transition: one decay for the state. Own weights: `w_gate` and `w_gate2`
-/// (1 x d_model each).
+///     S <- f S + i k v^T,   f = sg(w_gate . x + gate_bias),   i = sg(w_gate2 . x + input_bias)
+///
+/// After Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3,
+/// without exponential gates, stabiliser and normaliser, which `ExponentialGates` has. Transition:
+/// one decay for the state. Own weights: `w_gate` and `w_gate2` (1 x d_model each).
 struct MLSTM {
   double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
   double input_bias = 0;  ///< added before the input gate's sigmoid
@@ -21679,8 +22209,6 @@ struct MLSTM {
   /// Whether all hyperparameters are equal.
   [[nodiscard]] bool operator==(const MLSTM&) const = default;
 };
-
-static_assert(InnerRule<MLSTM, double>);
 
 }  // namespace loglinear
 
@@ -21728,8 +22256,6 @@ struct RetNet {
   [[nodiscard]] bool operator==(const RetNet&) const = default;
 };
 
-static_assert(InnerRule<RetNet, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RETNET_HPP
@@ -21748,11 +22274,11 @@ namespace loglinear {
 ///     h <- a * h + sqrt(1 - a^2) * (i * v)
 ///
 /// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. How large the
-/// input enters follows from the decay, so that the state stays of the size of v. The state is one
-/// key row, with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a
-/// decay per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free
-/// vector `Lambda` (d_v), which starts at a constant.
+/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The size of the
+/// input follows from the decay, so that the state stays as large as v. The state is one key row,
+/// with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a decay
+/// per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free vector
+/// `Lambda` (d_v), which starts at a constant.
 struct RGLRU {
   double initial_lambda = 2;  ///< where Lambda starts; the paper draws 4.3 to 9: slow decays
   double gate_bias = 0;       ///< added before the sigmoid of r, the recurrence gate
@@ -21849,8 +22375,6 @@ struct RGLRU {
   }
 };
 
-static_assert(InnerRule<RGLRU, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RG_LRU_HPP
@@ -21862,8 +22386,9 @@ static_assert(InnerRule<RGLRU, double>);
 
 namespace loglinear {
 
-/// RWKV: an exponential decay with a learned rate and exponential keys,
-/// `S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T`.
+/// RWKV: an exponential decay with a learned rate, and exponential keys.
+///
+///     S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T
 ///
 /// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
 /// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:
@@ -21911,8 +22436,6 @@ struct RWKV {
   [[nodiscard]] bool operator==(const RWKV&) const = default;
 };
 
-static_assert(InnerRule<RWKV, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RWKV_HPP
@@ -21932,10 +22455,9 @@ namespace loglinear {
 ///     S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T
 ///
 /// Peng et al., *RWKV-7 "Goose" with Expressive Dynamic State Evolution*, arXiv:2503.14456,
-/// equations 9 to 17. With `decay_first` what is removed has already decayed: the transition is
-/// then
-/// `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one. Own
-/// weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
+/// equations 9 to 17. With `decay_first` the update removes from the decayed state: the transition
+/// is then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one.
+/// Own weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
 /// `w_alpha_rk` (d_k).
 struct RWKV7 {
   bool decay_first = false;  ///< remove from the decayed state instead of the older one
@@ -22026,11 +22548,88 @@ struct RWKV7 {
   static constexpr double log_slowest = -0.51082562376599068;  // ln(0.6)
 };
 
-static_assert(InnerRule<RWKV7, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RWKV7_HPP
+
+// ---- loglinear/rules/tied_hgrn2.hpp
+
+#ifndef LOGLINEAR_RULES_TIED_HGRN2_HPP
+#define LOGLINEAR_RULES_TIED_HGRN2_HPP
+
+namespace loglinear {
+
+/// HGRN2 as published, with the key tied to the gate: what a key row forgets is what it writes.
+///
+///     w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
+///     S <- diag(w) S + (1 - w) v^T
+///
+/// Every row of the state is then a running average of values and stays of their size.
+///
+/// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, section 3; its
+/// activations of value and query, its norm and the lower bounds that it learns for its layers
+/// belong to a mixer. `HGRN2` has a key of its own instead. Transition: a decay per key row. Own
+/// weights: `w_hgrn2_gate` (d_k x d_model); W_k has no effect.
+struct TiedHGRN2 {
+  double lower_bound = 0;  ///< the fastest forgetting, in [0, 1); 0 in the paper's first layer
+  double gate_bias = 0;    ///< added before every sigmoid; 0 forgets half at every token
+
+  template <class Scalar>
+  using Transition = KeyDecay<Scalar>;
+
+  static constexpr RuleInfo info{
+      .name = "TiedHGRN2",
+      .text = "tied_hgrn2",
+      .paper = "2404.07904",
+      .equation = "S <- diag(w) S + (1 - w) v^T, w = l + (1 - l) sg(W x)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound", .range = Range::from_to_below(0, 1), .example = 0.3},
+          self.lower_bound);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto low = static_cast<Scalar>(lower_bound);
+    const auto n = in.k.size();
+    Scalar *const w = token.transition.decay.data(), *const key = token.keys.data();
+    detail::sigmoid(in.own.data(), gate_bias, n, w);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      // 1 - sg(z) = sg(-z), to rounding where the gate is near 1
+      const Scalar z = in.own[i] + Scalar(gate_bias);
+      key[i] = (1 - low) * detail::sigmoid<Scalar>(-z);
+      w[i] = low + (1 - low) * w[i];
+    }
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+  }
+
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto low = static_cast<Scalar>(lower_bound);
+    const auto n = d_in.k.size();
+    const Scalar *const w = token.transition.decay.data(), *const key = token.keys.data();
+    // dw/dz = (1 - low) s (1 - s) with (1 - low) s = w - low and (1 - low) (1 - s) = 1 - w
+    for (Eigen::Index i = 0; i < n; ++i) {
+      const Scalar d_w = d_token.transition.decay[i] - d_token.keys.data()[i];
+      d_in.own[i] = d_w * (w[i] - low) * key[i] / (1 - low);
+    }
+    std::fill_n(d_in.k.data(), n, Scalar(0));
+    detail::copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const TiedHGRN2&) const = default;
+};
+
+static_assert(InnerRule<TiedHGRN2, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_TIED_HGRN2_HPP
 
 // ---- loglinear/rules/list.hpp
 
@@ -22038,9 +22637,9 @@ static_assert(InnerRule<RWKV7, double>);
 #define LOGLINEAR_RULES_LIST_HPP
 
 /// \file
-/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
-/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
-/// and the table of them are made from the list and from what each rule says of itself
+/// All inner rules, in one list. For a new rule add its file in `rules/`, its include and its line
+/// here. Modes and their texts, the run-time factory, the loops of the tests, the benchmark and the
+/// table of all rules are made from the list and from what each rule says about itself
 /// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
 
 namespace loglinear {
@@ -22060,11 +22659,13 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2,                      //
     KDA,                         //
-    RGLRU>;
+    RGLRU,                       //
+    TiedHGRN2,                   //
+    GatedDeltaProductMode>;
 
 namespace detail {
 
-/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+/// The rules that a mode stands for: itself if it is a rule, else those that it lists.
 template <class Mode>
 struct RulesOf {
   using Type = TypeList<Mode>;
@@ -22082,7 +22683,8 @@ template <class... Modes>
 
 }  // namespace detail
 
-/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`,
+/// and the same of `GatedDeltaProductMode`.
 using RuleTypes = decltype(detail::rules_of_all(Rules{}));
 
 }  // namespace loglinear
@@ -22106,11 +22708,12 @@ using RuleTypes = decltype(detail::rules_of_all(Rules{}));
 
 namespace loglinear {
 
-/// The sequence form by its definition, every query against every earlier token: the oracle.
+/// The sequence form by its definition, every query against every earlier token: the oracle of the
+/// tests.
 ///
 /// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
-/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
-/// with `recurrent` and `chunkwise` but the level arithmetic.
+/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). It shares
+/// nothing with `recurrent` and `chunkwise` but the level arithmetic.
 ///
 /// \param in       the tokens
 /// \param initial  the state before them, which is read, not changed; its size says where the
@@ -22175,7 +22778,8 @@ template <class Scalar>
   return out;
 }
 
-/// The same from an empty state with as many levels as the sequence needs.
+/// Overload without a state: begins at an empty one of as many levels as the sequence needs. Errors
+/// and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in) {
   const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
@@ -22188,6 +22792,134 @@ template <class Scalar>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
+
+// ---- loglinear/sequence/exponential_gates.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_EXPONENTIAL_GATES_HPP
+#define LOGLINEAR_SEQUENCE_EXPONENTIAL_GATES_HPP
+
+namespace loglinear {
+
+/// The exponential gates, the stabiliser and the normaliser of xLSTM's matrix memory around a
+/// sequence or a stream: with them the forms of a sequence, its gradients, batches and states
+/// compute mLSTM as published.
+///
+///     m_t = max(log f_t + m_{t-1}, log i_t)                       the stabiliser
+///     S_t = exp(log f_t + m_{t-1} - m_t) S_{t-1} + exp(log i_t - m_t) k_t [v_t, 1]^T
+///     [r_t, n_t] = S_t^T q_t                                      the normaliser is a value column
+///     h_t = r_t / max(|n_t|, exp(-m_t))
+///
+/// (Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3 and
+/// appendix A.) Every factor of a token is then at most 1 and no state overflows, whatever the
+/// gates. In the hierarchy every level undergoes the same transitions and holds exp(-m_t) times
+/// what it would hold without a stabiliser, so that
+///
+///     h_t = sum_l lambda_l C_l^T q / max(|sum_l lambda_l n_l . q|, 1)
+///
+/// with C_l and n_l the matrix memory and the normaliser of level l: the level weights weigh both.
+/// The result does not depend on m, so that gradients may take `log_scale` for a constant.
+///
+///     ExponentialGates<double> gates(log_i, log_f);
+///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v),
+///                               .lambda = lambda, .g = gates.log_decay};
+///     h = gates.outputs(chunkwise(in));
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct ExponentialGates {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  Matrix log_decay;  ///< log f_t + m_{t-1} - m_t, T x 1, at most 0: `SequenceInputs::g`
+  Matrix input;      ///< exp(log i_t - m_t), T x 1, at most 1
+  Matrix log_scale;  ///< m_t, T x 1
+
+  /// \param log_input  log i, T x 1, finite: the projection itself where i is its exponential
+  /// \param log_forget  log f, T x 1, finite: of f = sg(z) it is -softplus(-z)
+  /// \param before  m of the token before the first one; -infinity in an empty state
+  /// \throws std::invalid_argument for another shape, or for numbers that are not finite. O(T);
+  /// allocates its members
+  ExponentialGates(const Rows& log_input, const Rows& log_forget,
+                   Scalar before = -std::numeric_limits<Scalar>::infinity())
+      : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
+    detail::require_matrix("log_input", log_input, log_input.rows(), 1);
+    detail::require_matrix("log_forget", log_forget, log_input.rows(), 1);
+    if (!(before <= (std::numeric_limits<Scalar>::max)())) {
+      detail::fail("the stabiliser before the sequence", detail::to_double(before),
+                   "finite or -infinity");
+    }
+    using std::exp;
+    for (detail::Index t = 0; t < log_input.rows(); ++t) {
+      const Scalar kept = log_forget(t, 0) + before, m = (std::max)(kept, log_input(t, 0));
+      log_decay(t, 0) = kept - m;
+      input(t, 0) = exp(log_input(t, 0) - m);
+      log_scale(t, 0) = before = m;
+    }
+  }
+
+  /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. The way back
+  /// from their gradient d is input_t d_t to k_t and keys_t . d_t to log i_t; to log f it is the
+  /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token
+  [[nodiscard]] Matrix keys(const Rows& k) const {
+    detail::require_size("k (rows)", k.rows(), input.rows());
+    Matrix scaled = k;
+    for (detail::Index t = 0; t < k.rows(); ++t) scaled.row(t) *= input(t, 0);
+    return scaled;
+  }
+  /// The values of `SequenceInputs`, T x (d_v + 1): with a column of ones, which reads the
+  /// normaliser. \throws std::invalid_argument unless v has a row a token
+  [[nodiscard]] Matrix values(const Rows& v) const {
+    detail::require_size("v (rows)", v.rows(), input.rows());
+    Matrix wider = Matrix::Ones(v.rows(), v.cols() + 1);
+    wider.leftCols(v.cols()) = v;
+    return wider;
+  }
+
+  /// What mLSTM reads, T x d_v, from the reads of the widened values, T x (d_v + 1). \throws
+  /// std::invalid_argument for another number of rows, or where there is no normaliser
+  [[nodiscard]] Matrix outputs(const Rows& reads) const {
+    require_reads(reads);
+    const detail::Index d_v = reads.cols() - 1;
+    Matrix out(reads.rows(), d_v);
+    for (detail::Index t = 0; t < reads.rows(); ++t) {
+      out.row(t) = reads.row(t).head(d_v) / divisor(t, reads(t, d_v));
+    }
+    return out;
+  }
+  /// From the gradient of the outputs, T x d_v, to that of the reads, T x (d_v + 1). \throws
+  /// std::invalid_argument for reads as `outputs`, or a gradient of another shape
+  [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
+    require_reads(reads);
+    const detail::Index d_v = reads.cols() - 1;
+    detail::require_matrix("d_outputs", d_outputs, reads.rows(), d_v);
+    Matrix d_reads = Matrix::Zero(reads.rows(), reads.cols());
+    for (detail::Index t = 0; t < reads.rows(); ++t) {
+      const Scalar n = reads(t, d_v), by = divisor(t, n);
+      d_reads.row(t).head(d_v) = d_outputs.row(t) / by;
+      if (by > abs_of(n)) continue;
+      const Scalar along = d_outputs.row(t).dot(reads.row(t).head(d_v)) / by;
+      d_reads(t, d_v) = -along / n;
+    }
+    return d_reads;
+  }
+
+ private:
+  void require_reads(const Rows& reads) const {
+    detail::require_size("the reads (rows)", reads.rows(), input.rows());
+    detail::require_positive("the columns of the reads without the normaliser", reads.cols() - 1);
+    detail::require_finite("the reads", reads);
+  }
+  [[nodiscard]] static Scalar abs_of(const Scalar& n) { return n < Scalar(0) ? Scalar(-n) : n; }
+  /// max(|n|, exp(-m))
+  [[nodiscard]] Scalar divisor(detail::Index t, const Scalar& n) const {
+    using std::exp;
+    return (std::max)(abs_of(n), Scalar(exp(-log_scale(t, 0))));
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_EXPONENTIAL_GATES_HPP
 
 // ---- loglinear/sequence/instantiations.hpp
 
@@ -22248,12 +22980,12 @@ LOGLINEAR_SEQUENCE(extern, double)
 
 namespace loglinear {
 
-/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
-/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
-/// for late corrections of a stream.
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit. Use
+/// it for speculative decoding, where a draft of several tokens is tried and its wrong end dropped,
+/// and for late corrections of a stream.
 ///
-/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
-/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs x_t since. To take tokens back
+/// it restores the last snapshot before them and repeats the tokens in between. That is exact
 /// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
@@ -22265,10 +22997,11 @@ namespace loglinear {
 /// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
 ///   far where these are fewer.
 ///
-/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
-/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
-/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
-/// the stream from its beginning, of which every input is kept.
+/// The constructor makes room for up to 1024 tokens; more is allocated as tokens come. After that
+/// neither call allocates, once every snapshot, that of a rewind included, has been taken with as
+/// many active levels as there are. N and E may be up to 2^63 - 1. If E is larger than the stream,
+/// no snapshot is taken: a rewind then repeats the stream from its beginning, and every input is
+/// kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -22285,8 +23018,8 @@ class Rewindable {
     Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
   };
 
-  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
-  /// std::invalid_argument for an option out of its range
+  /// Takes over a layer with its stream; the tokens in it cannot be taken back.
+  /// \throws std::invalid_argument for an option out of its range
   Rewindable(Layer layer, const Options& options)
       : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
     detail::require_positive("depth", depth_);
@@ -22301,8 +23034,9 @@ class Rewindable {
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
-  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
-  /// std::invalid_argument as the layer; nothing is changed then
+  /// Writes a token, as `forward` of the layer.
+  /// \return the output, overwritten by the next call
+  /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
@@ -22321,7 +23055,7 @@ class Rewindable {
     return layer_.query_readonly(x);
   }
 
-  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// Takes the last `tokens` tokens back: the stream is what it was before them, to the bit.
   /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
   void rewind(Index tokens) {
     detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
@@ -22425,24 +23159,24 @@ class MultiHeadAttention;
 
 /// How large the product of a part's transitions may be.
 enum class PartProduct {
-  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
-  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+  compact,  ///< at most a vector: for diagonal transitions, whose products are diagonal
+  matrix,   ///< for any transition; a key_rows x key_rows matrix if it is not diagonal
 };
 
-/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
-/// of a long prompt on several threads or machines, or a stream of which one part is used again
-/// and again.
+/// A part of a stream that is computed without the tokens before it and appended later. Use it to
+/// compute a long prompt in parts, on several threads or machines, or to append one part to several
+/// streams.
 ///
-/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
-/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
-/// r along; a level of the earlier part, having undergone them, falls whole into the level that
-/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
-/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
-/// rounded differently.
+/// The state after the part is linear in the state before it, `S -> P S diag(r) + own`, where P and
+/// r are the products of the part's transitions. So the part starts at its absolute count with
+/// empty levels and computes P and r as well. To append it, each earlier level undergoes P and r
+/// and then falls whole into the level that holds its tokens at the end. Appending is exact for
+/// every pair of counts, also past the last level: the state is that of one stream to the rounding
+/// of sums, and to the bit where nothing is rounded differently.
 ///
 /// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
-/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
-/// numbers and O(key_rows^2) a token.
+/// transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) operations a token.
 ///
 /// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 /// \tparam product  what may be carried along
@@ -22457,8 +23191,8 @@ class StreamPart {
  public:
   using Layer = Layer_;
 
-  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
-  /// own stream does not matter. Copies the layer, allocates.
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`; the
+  /// layer's own stream does not matter. Copies the layer; allocates.
   StreamPart(Layer layer, std::uint64_t first)
       : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
     layer_.reset();
@@ -22470,9 +23204,10 @@ class StreamPart {
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
 
-  /// Takes the next token: writes without an output, which would depend on the tokens before the
-  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
-  /// then. Does not allocate
+  /// Takes the next token. There is no output, which would depend on the tokens before the part.
+  /// Does not allocate.
+  /// \param x  length d_model
+  /// \throws std::invalid_argument as `forward`; nothing is changed then
   template <class In>
   void write(const In& x) {
     const Flush flush;
@@ -22485,9 +23220,9 @@ class StreamPart {
     return layer_.size();
   }  ///< tokens before it and in it
 
-  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
-  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
-  /// then. Allocates
+  /// Appends the part that follows this one. Allocates.
+  /// \throws std::invalid_argument unless `later` begins where this one ends, for another shape, or
+  /// where numbers get out of range; nothing is changed then
   void append(const StreamPart& later) {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
@@ -22495,10 +23230,10 @@ class StreamPart {
     product_.follow(later.product_, scratch.data());
   }
 
-  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
-  /// one that has taken its tokens, too. \throws std::invalid_argument unless
-  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
-  /// changed then. Allocates
+  /// Appends the part to a stream that has taken exactly the tokens before it; `stream` has then
+  /// taken those of the part too. Allocates.
+  /// \throws std::invalid_argument unless `stream.size() == first()`, for another shape, or where
+  /// numbers get out of range; nothing is changed then
   void append_to(Layer& stream) const {
     if (stream.size() != first_) {
       detail::fail("the first token of the part to append", first_,
@@ -22541,19 +23276,21 @@ class StreamPart {
   std::uint64_t first_;
 };
 
-/// A part of the stream of several heads: one of each, that are written and appended together.
-/// Members as above; what throws for one head changes none of them.
+/// A part of the stream of several heads: one part of each head, which are written and appended
+/// together. Members as above; what throws for one head changes none of them.
 template <class Head, PartProduct product>
 class StreamPart<MultiHeadAttention<Head>, product> {
  public:
   using Layer = MultiHeadAttention<Head>;
 
-  /// As above; of the layer only the heads are copied.
+  /// As above. Copies only the heads of the layer.
   StreamPart(const Layer& layer, std::uint64_t first) {
     for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
   }
 
-  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  /// Takes the next token, with every head.
+  /// \param x  length d_model
+  /// \throws std::invalid_argument as `forward`; no head is changed then
   template <class In>
   void write(const In& x) {
     for (auto& head : heads_) head.stage(x);
@@ -22567,8 +23304,8 @@ class StreamPart<MultiHeadAttention<Head>, product> {
     return heads_.front().size();
   }  ///< tokens before it and in it
 
-  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
-  /// for another number of heads
+  /// Appends the part that follows this one.
+  /// \throws std::invalid_argument as for one head, and for another number of heads
   void append(const StreamPart& later) {
     detail::require_size("the heads of the part to append",
                          static_cast<detail::Index>(later.heads_.size()),
@@ -22629,9 +23366,9 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 #define LOGLINEAR_MODE_MODE_HPP
 
 /// \file
-/// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
-/// `mode_text.hpp` a text and back.
+/// Attention chosen at run time, as a value: a rule with its hyperparameters, in one state or in
+/// the hierarchy, and the weighting of the levels. `mode/attention.hpp` makes a layer of it;
+/// `mode_text.hpp` makes a text of it and reads one.
 
 namespace loglinear {
 
@@ -22710,17 +23447,17 @@ requires(Rules::contains<Mode>)  //
   }
 }
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
-/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
-/// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
+/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, the same for
+/// `GatedDeltaProductMode`, and all others are rules already. \throws std::invalid_argument for a
+/// number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
                     mode);
 }
 
-/// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
-/// what it returns: `KeyOnly<DeltaNet>` for a rule that normalises its key, else `KeyOnly<RetNet>`;
-/// all others behave as one of the two.
+/// Calls `visit(rule)` with the `KeyOnly` rule of an inner mode, and returns what it returns:
+/// `KeyOnly<DeltaNet>` for a rule that normalises its key, else `KeyOnly<RetNet>`.
 template <class Visitor>
 decltype(auto) visit_key_only(const InnerMode& mode, Visitor&& visit) {
   const bool normalizes = std::visit(
@@ -22749,8 +23486,8 @@ inline void validate(const AttentionMode& mode) {
 
 namespace loglinear {
 
-/// One of the level weightings; a policy of level weights itself, with the numbers of the one that
-/// it holds, bit for bit. A call costs one indirection.
+/// One of the level weightings, chosen at run time. It is a policy of level weights itself, with
+/// the numbers of the weighting that it holds, bit for bit. A call costs one indirection.
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`
@@ -22805,14 +23542,14 @@ static_assert(LevelWeights<AnyLevelWeights, double>);
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
-/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
-/// `prepare` and `pullback` are then compiled apart.
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself. So
+/// a layer is compiled once for a kind and not once for a rule: only `prepare` and `pullback` are
+/// compiled for each rule.
 
 namespace loglinear {
 
-/// One of several rules with the same transition and the same number of leaves; a rule itself, with
-/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+/// One of several rules with the same transition and the same number of leaves. It is a rule
+/// itself, with the numbers of the rule that it holds, bit for bit. A call costs one indirection.
 template <class First, class... Others>
 class AnyRule {
   static_assert((std::is_same_v<typename First::template Transition<double>,
@@ -22875,7 +23612,7 @@ class AnyRule {
 
 namespace detail {
 
-/// All rules, and what is left of them when only their key counts.
+/// All rules, and the two that `KeyOnly` reduces them to.
 using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.
@@ -22918,9 +23655,9 @@ using RuntimeRule =
 
 namespace loglinear {
 
-/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
-/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
-/// `train_one`, the others nowhere.
+/// Where a layer of this mode bounds its output unless told otherwise. A log-linear layer does so
+/// always. Rules that normalise their key, and HGRN2 (`RuleInfo::bounds_output`), do so in
+/// `forward` and `train_one`; the others nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
@@ -22983,8 +23720,8 @@ template <class Layer>
 class ErasedAttention;
 }
 
-/// A moment of the stream of an `Attention`, as `StreamSnapshot`: a value that refers to no layer.
-/// Made by `Attention::snapshot`.
+/// A moment of the stream of an `Attention`, made by `Attention::snapshot`: a value that refers to
+/// no layer, as `StreamSnapshot`.
 class AttentionSnapshot {
  public:
   AttentionSnapshot() = default;  ///< holds nothing yet, and no layer can be restored to it
@@ -22997,8 +23734,8 @@ class AttentionSnapshot {
 };
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
-/// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
-/// vector of the layer's own type is copied once more. It has many members, those of the layer.
+/// its guarantees. A call costs one indirection. A vector argument is copied once more unless it is
+/// an Eigen column vector of the layer's own type.
 template <class Scalar_>
 class Attention {
  public:
@@ -23023,8 +23760,8 @@ class Attention {
   Attention& operator=(const Attention&) = delete;
 
   /// \name A token
-  /// What is returned is the layer's own output, length d_model, overwritten by the next call.
-  /// None of these allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
+  /// These functions return the layer's own output, length d_model, which the next call overwrites.
+  /// None of them allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
   /// anything has changed.
   /// \{
 
@@ -23061,8 +23798,9 @@ class Attention {
   }
   /// Memory for it; allocates.
   [[nodiscard]] virtual Workspace make_workspace() const = 0;
-  /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
-  /// length d_model, finite \return the output o from before the step
+  /// Learns from one token and writes it, as `MultiHeadAttention::train_one`.
+  /// \param y  target, length d_model, finite
+  /// \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
@@ -23085,13 +23823,13 @@ class Attention {
     snapshot(moment);
     return moment;
   }
-  /// The same into a snapshot that exists. Does not allocate where that is one of this layer and
-  /// has grown to size; where it does and throws std::bad_alloc, the snapshot is what it was.
+  /// Writes this moment to a snapshot that exists. Does not allocate if that is one of this layer
+  /// and has grown to size. Where it throws std::bad_alloc, the snapshot is what it was.
   virtual void snapshot(AttentionSnapshot& moment) const = 0;
-  /// Goes back, or on, to a moment of this stream or of that of another layer, as
-  /// `MultiHeadAttention::restore`: hyperparameters and weights are no part of it and stay. Does
-  /// not allocate. \throws std::invalid_argument for a snapshot of another shape or kind of
-  /// transition, or one that holds nothing; nothing is changed then
+  /// Goes to another moment of this stream, or of another layer's, as
+  /// `MultiHeadAttention::restore`. Hyperparameters and weights stay. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape or kind of transition, or one
+  /// that holds nothing; nothing is changed then
   virtual void restore(const AttentionSnapshot& moment) = 0;
   /// \}
 
@@ -23122,7 +23860,8 @@ class Attention {
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
   [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
-  /// \throws std::invalid_argument unless finite and >= 0
+  /// Sets the learning rate of all heads and of W_out. \throws std::invalid_argument unless finite
+  /// and >= 0
   virtual void set_learning_rate(double learning_rate) = 0;
   /// \}
 
@@ -23293,10 +24032,11 @@ auto with_layer_type(const AttentionMode& mode, const Work& work) {
 
 }  // namespace detail
 
-/// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>` for `LogLinear`, behind the
-/// interface; outputs, states, weights and checkpoints are the same bits. \throws
-/// std::invalid_argument for a config that is not valid
+/// The layer that a config describes, behind the interface `Attention`:
+/// `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or for `LogLinear`
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. Outputs, states, weights and
+/// checkpoints have the same bits as those of that type. Allocates.
+/// \throws std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
 ///     const Eigen::VectorXf& output = layer->forward(x);
@@ -23334,9 +24074,9 @@ extern template std::unique_ptr<Attention<float>> make_attention<float>(const At
 extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
 #endif
 
-/// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
-/// `MultiHeadAttention` offers and the interface does not, such as whole spans of tokens. `work`
-/// is compiled for every type of layer, 11 of them.
+/// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
+/// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
+/// layer, 11 of them. Throws what `work` throws.
 ///
 ///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>
@@ -23368,7 +24108,7 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 namespace loglinear::detail {
 
-/// The default of `lambda_init`: a word, since it follows the number of levels.
+/// The default of `lambda_init`: a word, since its value depends on the number of levels.
 inline constexpr std::string_view inverse_levels = "1/max_levels";
 
 template <Listed Mode>
@@ -23439,16 +24179,17 @@ template <Listed Mode>
 
 namespace loglinear {
 
-/// What `parse_mode` throws: a std::invalid_argument whose message says at which column what was
-/// found and what would have been legal there.
+/// What `parse_mode` throws: a std::invalid_argument whose message names the column, what was found
+/// there and what would have been legal.
 class ModeSyntaxError : public std::invalid_argument {
  public:
-  /// \param column as `column()` \param what what was found and what would have been legal
+  /// \param column  as `column()`
+  /// \param what    what was found and what would have been legal
   ModeSyntaxError(std::size_t column, const std::string& what)
       : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
         column_(column) {}
 
-  /// Where in the text: 1 is its first byte, its size + 1 its end.
+  /// The column in the text: 1 is its first byte, its size + 1 its end.
   [[nodiscard]] std::size_t column() const noexcept { return column_; }
 
  private:
@@ -23665,17 +24406,17 @@ class ModeReader {
 ///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
 ///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
-/// the value of its `level_weights` is a level weighting with its own arguments, as in
+/// Spaces may stand between these. `log_linear` has its inner mode in front of its arguments. The
+/// value of its `level_weights` is a level weighting with its own arguments, as in
 /// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists
-/// them all. What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. Names and ranges are what each rule and each weighting says of itself, `info`
-/// and `hyperparameters`.
+/// them all. An argument that is left out has its default; that of `lambda_init` is not a number
+/// but the word `1/max_levels`. Names and ranges come from `info` and `hyperparameters` of each
+/// rule and each weighting.
 
 namespace loglinear {
 
-/// A mode as text, with those arguments that differ from their defaults; `parse_mode` reads the
-/// same mode back, bit for bit, if it is valid.
+/// A mode as text, with the arguments that differ from their defaults. `parse_mode` reads a valid
+/// mode back bit for bit. Allocates.
 [[nodiscard]] inline std::string to_text(const AttentionMode& mode) {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }
@@ -23824,11 +24565,10 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
 
 }  // namespace detail
 
-/// What a layer is, a line for each thing: its rule, level weights, sizes, levels, read order, the
-/// number of its parameters, and the bytes of its weights and of its levels when all of them are
-/// filled. Memory for work, which no state remembers, is not counted. A rule of your own has the
-/// name and hyperparameters that it gives itself, see hyperparameters.hpp. Costs a pass over the
-/// names of the weights; allocates.
+/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, the number of its
+/// parameters, and the bytes of its weights and of its levels when all of them are filled. Memory
+/// for work is not counted. A rule of your own appears under the name and hyperparameters that it
+/// gives itself, see hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
@@ -23837,7 +24577,7 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
                                                                     detail::level_bytes(layer));
 }
 
-/// The same of a layer of several heads; rule, sizes and levels are those of each head.
+/// The same for a layer of several heads; rule, sizes and levels are those of each head.
 template <class Layer>
 [[nodiscard]] std::string summary(const MultiHeadAttention<Layer>& layer) {
   const auto heads = static_cast<std::size_t>(layer.n_heads());
@@ -23847,7 +24587,7 @@ template <class Layer>
                                    heads * detail::level_bytes(layer.head(0)));
 }
 
-/// The same of a layer chosen at run time, whose mode stands for rule, levels and level weights.
+/// The same for a layer chosen at run time, whose mode stands for rule, levels and level weights.
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
@@ -23885,9 +24625,9 @@ Stream& operator<<(Stream& stream, const Layer& layer) {
 namespace loglinear {
 
 /// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
-/// values of the tokens that the next one sees. It grows with the stream, with a window up to
-/// 2 (window - 1) x columns numbers. A plain value: copy it to branch a stream. One that was moved
-/// from is empty and has no columns, so that every layer refuses it.
+/// values of the tokens that the next one sees. It grows with the stream, with a window up to 2
+/// (window - 1) x columns numbers. It is a plain value: copy it to branch a stream. A cache that
+/// was moved from is empty and has no columns, so that every layer refuses it.
 ///
 /// Where memory is refused, or an argument, every member leaves the cache as it was.
 template <class Scalar>
@@ -23896,9 +24636,10 @@ class AttentionCache {
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Index = Eigen::Index;
 
-  /// \param window  tokens that one sees, itself included; 0 for all \param columns  of a token's
-  /// keys, all heads side by side, at least 1 \throws std::invalid_argument for a size out of its
-  /// range. Does not allocate
+  /// Begins a stream. Does not allocate.
+  /// \param window   tokens that one sees, itself included; 0 for all
+  /// \param columns  of a token's keys, all heads side by side, at least 1
+  /// \throws std::invalid_argument for a size out of its range
   AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {
     detail::require_between("window", window, Index{0}, most_tokens);
     detail::require_between("columns", columns, Index{1}, most_tokens);
@@ -23925,11 +24666,11 @@ class AttentionCache {
   }
   ~AttentionCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const { return size_; }
   /// Tokens of the window; 0 for all.
   [[nodiscard]] Index window() const { return window_; }
-  /// Of keys and of values; 0 of one that was moved from.
+  /// Columns of keys and of values; 0 if it was moved from.
   [[nodiscard]] Index columns() const { return columns_; }
   /// Tokens that are kept.
   [[nodiscard]] Index kept() const {
@@ -23949,8 +24690,8 @@ class AttentionCache {
   /// The same of the values.
   [[nodiscard]] Matrix values_in_order() const { return in_order(values_); }
 
-  /// Makes room for so many more tokens, so that `append` does not allocate. \throws
-  /// std::invalid_argument for a number out of its range
+  /// Makes room for `tokens` more tokens, so that `append` does not allocate.
+  /// \throws std::invalid_argument for a number out of its range
   void reserve(Index tokens) {
     detail::require_between("tokens to reserve", tokens, Index{0}, most_tokens);
     const Index most = window_ == 0 ? 2 * most_tokens : window_ - 1;
@@ -24036,9 +24777,9 @@ class LanguageModel;
 
 /// Where a stream through a `LanguageModel` stands: the cache of each of its blocks.
 ///
-/// Made empty by `LanguageModel::make_cache`. A plain value: a copy is a snapshot, and assigning it
-/// back takes tokens back, to the bit. Its size does not change with the stream, but for
-/// blocks of attention, which grow up to their window, or for ever without one.
+/// `LanguageModel::make_cache` makes an empty one. It is a plain value: a copy is a snapshot, and
+/// assigning it back takes tokens back, to the bit. Its size stays the same, except for blocks of
+/// attention, which grow up to their window, or for ever without one.
 template <class Scalar>
 class LanguageModelCache {
  public:
@@ -24047,14 +24788,14 @@ class LanguageModelCache {
 
   LanguageModelCache(const LanguageModelCache&) = default;
   LanguageModelCache(LanguageModelCache&&) noexcept = default;
-  /// All or nothing: where memory is refused the cache stays as it was.
+  /// Where memory is refused the cache stays as it was.
   LanguageModelCache& operator=(const LanguageModelCache& other) {
     return *this = LanguageModelCache(other);
   }
   LanguageModelCache& operator=(LanguageModelCache&&) noexcept = default;
   ~LanguageModelCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const {
     if (layers_.empty()) return 0;
     return std::visit([](const auto& layer) { return layer.size(); }, layers_.front());
@@ -24203,8 +24944,8 @@ struct AttentionLayers {
 
 /// How to build a `LanguageModel`, under the names of flash-linear-attention.
 ///
-/// The mixer's options choose the family, its names in files, and every block's mixer but those
-/// that `attn` lists; their hidden_size and norm_eps are those of the whole model, and their
+/// The mixer's options choose the family, its names in files, and the mixer of every block that
+/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. Their
 /// `level_weights` = one_state makes the twin with one state.
 struct LanguageModelOptions {
   Eigen::Index vocab_size = 256;       ///< tokens are 0 ... vocab_size - 1; 256 for bytes
@@ -24401,9 +25142,10 @@ class SlidingWindowAttention {
   /// An empty cache for this layer's options.
   [[nodiscard]] Cache make_cache() const { return Cache(options_.window_size, kv_columns()); }
 
-  /// The next outputs of a stream. \param x  T x hidden_size \throws std::invalid_argument for a
-  /// wrong size, a cache of another shape, or where finite input overflows; the cache is unchanged
-  /// then
+  /// The next outputs of a stream. Allocates.
+  /// \param x  T x hidden_size
+  /// \throws std::invalid_argument for a wrong size, a cache of another shape, or where finite
+  /// input overflows; the cache is unchanged then
   [[nodiscard]] Matrix forward(const Matrix& x, Cache& cache) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("x", x, x.rows(), hidden_size_);
@@ -24712,13 +25454,13 @@ namespace loglinear {
 ///     logits = model.step(token, cache);              // one token more
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
-/// A whole sequence takes the chunkwise form on all threads, O(T log T); a token costs the products
-/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, but
-/// that attention keeps the tokens of its window, or all without one.
+/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs the products
+/// with all weights and O(active levels) of a head's state. A stream needs constant memory, except
+/// for attention: that keeps the tokens of its window, or all tokens without one.
 ///
 /// Const member functions may run at the same time, on different caches. They allocate. \throws of
 /// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
-/// another model's shape, or where finite weights overflow on the way; caches are unchanged then.
+/// another model's shape, or where finite weights overflow; caches are unchanged then.
 ///
 /// \tparam Scalar_  float or double
 template <class Scalar_>
@@ -24730,15 +25472,14 @@ class LanguageModel {
   using Cache = LanguageModelCache<Scalar>;
   using Tokens = std::span<const std::int32_t>;
 
-  /// Allocates and draws all weights: those of mixers as `LogLinearMamba2` and
-  /// `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range, from the
-  /// mixer's seed. \param keep_narrow  whether projections, embedding and head are kept in
-  /// bfloat16, each block rounded before the next is drawn \throws std::invalid_argument for an
-  /// option out of its range
+  /// Allocates and draws all weights from the mixer's seed: those of mixers as `LogLinearMamba2`
+  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range. \param
+  /// keep_narrow  whether projections, embedding and head are kept in bfloat16, each block rounded
+  /// before the next is drawn \throws std::invalid_argument for an option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
   LanguageModel(const LanguageModel&) = default;
   LanguageModel(LanguageModel&&) noexcept = default;
-  /// All or nothing: where memory is refused the model stays as it was.
+  /// Where memory is refused the model stays as it was.
   LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
   LanguageModel& operator=(LanguageModel&&) noexcept = default;
   ~LanguageModel() = default;
@@ -24782,7 +25523,7 @@ class LanguageModel {
   /// \name Sequences and streams
   /// \{
 
-  /// An empty cache, the beginning of a stream.
+  /// An empty cache, the beginning of a stream. Allocates
   [[nodiscard]] Cache make_cache() const {
     std::vector<typename Cache::Layer> layers;
     for (const auto& block : blocks_) layers.push_back(block.make_cache());
@@ -24794,15 +25535,15 @@ class LanguageModel {
     Cache cache = make_cache();
     return logits(tokens, cache);
   }
-  /// The same for the next tokens of a stream, in pieces of any size: to rounding those of one
-  /// pass. Copies the cache
+  /// The same for the next tokens of a stream. Pieces of any size give the logits of one pass, to
+  /// rounding. Copies the cache
   [[nodiscard]] Matrix logits(Tokens tokens, Cache& cache) const {
     Matrix all(static_cast<Index>(tokens.size()), options_.vocab_size);
     pass(tokens, cache,
          [&](const Matrix& x, Index first) { all.middleRows(first, x.rows()) = head(x); });
     return all;
   }
-  /// The next tokens of a stream, and the logits after the last one alone. \throws
+  /// Takes the next tokens of a stream. \return the logits after the last one alone. \throws
   /// std::invalid_argument also where there is no token. Copies the cache
   Vector prefill(Tokens tokens, Cache& cache) const {
     if (tokens.empty()) detail::fail("the number of tokens", 0, "at least 1");
@@ -24813,16 +25554,16 @@ class LanguageModel {
     });
     return last;
   }
-  /// One token more. \return the logits after it
+  /// Takes one token more. \return the logits after it
   Vector step(std::int32_t token, Cache& cache) const {
     Cache* const only = &cache;
     Vector logits_after(options_.vocab_size);  // before the cache changes
     logits_after = step({&token, 1}, {&only, 1}).row(0).transpose();
     return logits_after;
   }
-  /// One token more of each of several streams, which need not stand at the same place: one product
-  /// for all of them wherever weights are met. \param caches  one for each token, none of them
-  /// twice \return a row a stream
+  /// Takes one token more of each of several streams, which may stand at different places. All of
+  /// them share one product with each weight. \param caches  one for each token, none of them twice
+  /// \return a row a stream
   Matrix step(Tokens tokens, std::span<Cache* const> caches) const;
   /// \}
 
@@ -25010,8 +25751,8 @@ struct SamplingOptions {
 };
 
 /// Draws tokens from logits: token i with probability proportional to exp(logits_i / temperature)
-/// among the top_k most likely, of which the lower numbers come first where logits are the same.
-/// The same seed draws the same tokens.
+/// among the top_k most likely. Where logits are the same, lower numbers count as more likely. The
+/// same seed draws the same tokens.
 class Sampler {
  public:
   /// \throws std::invalid_argument for an option out of its range
@@ -25022,8 +25763,9 @@ class Sampler {
     detail::require_between("top_k", options.top_k, Eigen::Index{0}, Eigen::Index{1} << 30);
   }
 
-  /// The next token. \param logits  a vector of at least one number \throws std::invalid_argument
-  /// where one is not finite. O(n) for n logits, with top_k O(n log n). Allocates
+  /// The next token. O(n) for n logits, with top_k O(n log n). Allocates.
+  /// \param logits  a vector of at least one number
+  /// \throws std::invalid_argument where one is not finite
   template <class Derived>
   std::int32_t operator()(const Eigen::MatrixBase<Derived>& logits) {
     static_assert(Derived::IsVectorAtCompileTime, "a Sampler takes the logits of one token");

@@ -24,11 +24,11 @@
 
 namespace loglinear {
 
-/// Writes all that an object's future depends on: a layer's weights, its stream in the form in
-/// which it keeps it, learning rate and step count, and the options to compare on loading. It
-/// replaces a file as `write_safetensors` does, in one step. \param object  see `Checkpoint`
-/// \throws std::system_error where the file cannot be written; the old one is untouched then. Needs
-/// a copy of the tensors in memory
+/// Writes all that an object's future depends on: a layer's weights, its stream in internal form,
+/// learning rate and step count, and the options, which loading compares. Replaces a file in one
+/// step, as `write_safetensors` does. Needs a copy of the tensors in memory.
+/// \param object  see `Checkpoint`
+/// \throws std::system_error where the file cannot be written; the old one is untouched then
 template <class Object>
 void save(const std::filesystem::path& path, const Object& object) {
   Checkpoint checkpoint;
@@ -36,9 +36,9 @@ void save(const std::filesystem::path& path, const Object& object) {
   write_safetensors(path, checkpoint.tensors());
 }
 
-/// Brings an object back to where `save` found it. From there it goes on bit for bit, if it is
-/// compiled with the same flags. \param object  constructed with the same options; the seed may
-/// differ
+/// Brings an object back to where `save` found it. From there it goes on bit for bit, if the
+/// program was compiled with the same flags.
+/// \param object  constructed with the same options; the seed may differ
 /// \throws std::system_error where the file cannot be read, CheckpointError as `read_safetensors`,
 /// `Checkpoint::get` and for tensors that do not belong to the object; it is unchanged then
 template <class Object>
@@ -49,8 +49,8 @@ void load(const std::filesystem::path& path, Object& object) {
   object = std::move(loaded);
 }
 
-/// The same for a layer chosen at run time (mode/attention.hpp), made from the same config; a file
-/// of the `MultiHeadAttention` that it stands for. Compiled for all rules.
+/// The same for a layer chosen at run time (mode/attention.hpp), made from the same config. The
+/// file may be one of the `MultiHeadAttention` that the layer stands for. Compiled for all rules.
 template <class Scalar>
 void load(const std::filesystem::path& path, Attention<Scalar>& attention) {
   visit_layer(attention, [&](auto& layer) { load(path, layer); });

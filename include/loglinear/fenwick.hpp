@@ -7,10 +7,9 @@
 ///
 /// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
-/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
-/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
-/// compiler.
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
+/// need no Eigen and do not allocate. They throw std::invalid_argument unless `max_levels` is 1 to
+/// 64 and a level is one of those; in a constant expression that is a compiler error.
 
 #include "loglinear/detail/base/cpp20.hpp"
 
@@ -43,8 +42,7 @@ constexpr void require_level(int level, int max_levels) {
 
 }  // namespace detail
 
-/// What the last level does with what it holds when a carry adds another bucket of
-/// `2^(max_levels - 1)` tokens to it.
+/// What the last level does when a carry adds a bucket of `2^(max_levels - 1)` tokens to it.
 enum class LastLevel {
   fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
   forget,  ///< drops it: the last level holds the newest such bucket alone
@@ -60,8 +58,8 @@ enum class LastLevel {
   return fraction;
 }
 
-/// What a read at token t sees. The three orders of the field are easily confused; every layer and
-/// every function here that reads names the one it uses.
+/// What a read at token t sees. The three orders of the field are easily confused, so every layer
+/// and every function here that reads names the one it uses.
 enum class ReadOrder {
   /// All earlier tokens, before this token's transition: token s is at level
   /// `bit_width(t ^ s) - 1`. M levels, M weights.
@@ -69,8 +67,8 @@ enum class ReadOrder {
   /// Everything after this token's transition, carry and leaf: token s is at level
   /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
   after_push,
-  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
-  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  /// The paper's order: the transition is applied, and this token's own leaf stands apart as level
+  /// 0, with the buckets above it. Token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
   current_apart,
 };
 
@@ -192,7 +190,7 @@ class ActiveLevels {
   /// The levels after `count` tokens.
   constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
-  /// Those of them that hold any token from `origin` on: they are the newest ones.
+  /// Those of them that hold a token from `origin` on; these are the newest ones.
   constexpr ActiveLevels(std::uint64_t count, int max_levels, std::uint64_t origin)
       : ActiveLevels(count, max_levels) {
     // Above the highest bit in which the counts differ, buckets end at or before `origin`.

@@ -8,6 +8,7 @@
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/chunkwise_gradient.hpp"
 #include "loglinear/sequence/dense.hpp"
+#include "loglinear/sequence/exponential_gates.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/sequence/instantiations.hpp"
 #include "loglinear/sequence/packed.hpp"

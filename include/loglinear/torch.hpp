@@ -56,11 +56,11 @@ template <class Scalar>
 /// g_value may be -infinity), which the message locates. So does the backward pass for a gradient
 /// of the reads that is not finite
 ///
-/// Costs what `chunkwise` of a batch does, whose view it is, and the gradient two and a half times
-/// that; heads are shared out to `thread_count()` threads, those of the library and not LibTorch's,
-/// with the same bits on any number of them. Where a gradient is asked for, autograd keeps the
-/// tensors and O(T / C d_k d_v) numbers a head. Tensors that are changed in place between the two
-/// passes are detected by autograd. Second derivatives are refused when they are asked for.
+/// Costs what `chunkwise` of a batch does, of which it is a view, and the gradient two and a half
+/// times that. Heads are shared out to `thread_count()` threads, those of the library and not
+/// LibTorch's, with the same bits on any number of them. Where a gradient is asked for, autograd
+/// keeps the tensors and O(T / C d_k d_v) numbers a head. Autograd detects tensors that are changed
+/// in place between the two passes. Second derivatives are refused when they are asked for.
 [[nodiscard]] inline at::Tensor chunkwise(const TensorInputs& given,
                                           const ChunkwiseOptions& options = {}) {
   const TensorInputs in = detail::without_absent(given);

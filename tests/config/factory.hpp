@@ -17,13 +17,22 @@ template <class Scalar>
 [[nodiscard]] std::unique_ptr<loglinear::Attention<Scalar>> typed_attention(
     const loglinear::AttentionConfig& config);
 
+/// The first rule of a kind of transition, of those that share a type at run time.
+template <class Rule>
+struct FirstOf {
+  using Type = Rule;
+};
+template <class First, class... Others>
+struct FirstOf<loglinear::AnyRule<First, Others...>> {
+  using Type = First;
+};
+
 /// Whether there is one.
 template <class Scalar, class Rule>
 constexpr bool is_typed =
-    std::is_same_v<Scalar, double> || std::is_same_v<loglinear::RuntimeRule<Rule>, Rule> ||
-    std::is_same_v<Rule, loglinear::RetNet> || std::is_same_v<Rule, loglinear::GLA> ||
-    std::is_same_v<Rule, loglinear::GLAVector> ||
-    std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>>;
+    std::is_same_v<Scalar, double> || std::is_same_v<Rule, loglinear::GLA> ||
+    std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>> ||
+    std::is_same_v<Rule, typename FirstOf<loglinear::RuntimeRule<Rule>>::Type>;
 
 }  // namespace loglinear::test
 

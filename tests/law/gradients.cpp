@@ -87,14 +87,22 @@ void check_rules(const AnyLevelWeights& weights, const Sizes& size) {
 constexpr Sizes small = {4, 3, 2};
 constexpr Sizes buffered = {2, 8, 9};  // a buffer of four leaves
 
-/// The projections that a rule replaces by its own.
-template <class Inner>
-bool is_unused(const std::string& weight) {
+/// Whether a rule leaves a projection out, or replaces it by its own.
+template <class Rule>
+bool is_unused(const Rule&, const std::string& weight) {
   const auto belongs_to = [&](const char* name) { return weight.starts_with(name); };
-  if (std::is_same_v<Inner, RuntimeRule<Hawk>>) return belongs_to("w_key") || belongs_to("w_query");
-  const bool has_own_keys =
-      detail::leaves_of<Inner>() > 1 || std::is_same_v<Inner, DeltaProduct<1>>;
+  if (std::is_same_v<Rule, Hawk> || std::is_same_v<Rule, RGLRU>) {
+    return belongs_to("w_key") || belongs_to("w_query");
+  }
+  if (std::is_same_v<Rule, TiedHGRN2>) return belongs_to("w_key");
+  const bool has_own_keys = detail::leaves_of<Rule>() > 1 ||
+                            std::is_same_v<Rule, DeltaProduct<1>> ||
+                            std::is_same_v<Rule, GatedDeltaProduct<1>>;
   return has_own_keys && (belongs_to("w_key") || belongs_to("w_value"));
+}
+template <class... Rules>
+bool is_unused(const AnyRule<Rules...>& any, const std::string& weight) {
+  return std::visit([&](const auto& rule) { return is_unused(rule, weight); }, any.rule());
 }
 
 }  // namespace
@@ -126,7 +134,7 @@ TEST_CASE("every weight of every rule has a gradient", "[grad]") {
     for (const std::string& weight : layer.weight_names()) {
       INFO(weight);
       const double moved = detail::max_abs(layer.weight(weight) - before.weight(weight));
-      if (is_unused<Inner>(weight)) {
+      if (is_unused(inner, weight)) {
         CHECK(moved == 0);
       } else {
         CHECK(moved > 1e-6);

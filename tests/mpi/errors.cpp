@@ -93,6 +93,14 @@ TEST_CASE("what one rank refuses all refuse", "[mpi]") {
   });
 }
 
+TEST_CASE("a schedule that does not exist is refused on all ranks", "[mpi]") {
+  const mpi::Ranks ranks;
+  Call call(ranks);
+  call.options.schedule = static_cast<Schedule>(7);
+  CHECK(mentions(error_of([&] { static_cast<void>(call.run()); }),
+                 {"the number of the schedule", "7", "0", "1"}));
+}
+
 TEST_CASE("what differs between ranks is refused on all of them", "[mpi]") {
   const mpi::Ranks ranks;
   if (ranks.count() == 1) return;

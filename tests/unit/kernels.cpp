@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "loglinear/detail/kernels/column_products.hpp"
 #include "loglinear/detail/kernels/stepped_rows.hpp"
 #include "loglinear/stream/detail/carry.hpp"
 #include "support.hpp"
@@ -161,6 +162,33 @@ TEMPLATE_TEST_CASE("products of rows with one vector and with two", "", float, d
         CHECK(std::abs(at(with_q, j) - dot_q) <= rounding<TestType>(columns));
         CHECK(std::abs(at(with_p, j) - dot_p) <= rounding<TestType>(columns));
       }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("products of columns, and columns under weights", "", float, double) {
+  Numbers<TestType> numbers;
+  for (const Index columns : widths) {
+    for (const Index rows : {Index{0}, Index{1}, Index{6}}) {
+      CAPTURE(columns, rows);
+      const auto z = numbers.stored(rows * columns), x = numbers.stored(rows * columns),
+                 start = numbers.stored(rows * columns);
+      const auto weights = numbers.wide(columns), before = numbers.wide(columns);
+      auto sums = before, out = start;
+      add_column_products(z.data(), rows, columns, x.data(), weights.data(), sums.data(),
+                          out.data());
+      double worst = 0;
+      for (Index j = 0; j < columns; ++j) {
+        double sum = at(before, j);
+        for (Index i = 0; i < rows; ++i) {
+          const Index k = i * columns + j;
+          sum += at(z, k) * at(x, k);
+          const double expected = at(start, k) + at(z, k) * at(weights, j);
+          worst = std::max(worst, std::abs(at(out, k) - expected));
+        }
+        worst = std::max(worst, std::abs(at(sums, j) - sum));
+      }
+      CHECK(worst <= rounding<TestType>(rows + 1));
     }
   }
 }

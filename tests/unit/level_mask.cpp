@@ -115,12 +115,17 @@ TEMPLATE_TEST_CASE("scores are weighted by the level of each pair, and their gra
         const Matrix d_weighted = random.matrix<Scalar>(tokens, tokens * leaves);
         Matrix weighted = random.matrix<Scalar>(tokens, tokens * leaves), decayed = weighted;
         Matrix d_scores = d_weighted, d_lambda = lambda;  // the gradient is added to what is there
+        Matrix d_decayed = d_weighted, d_lambda_decayed = lambda;
         weight_scores<Scalar>(
             mask, runs, 0, leaves, scores, lambda, weighted,
             [](Index) -> const Scalar* { return nullptr; }, 0);
         const auto factors_of = [&](Index t) { return factors.data() + t * tokens * leaves; };
         weight_scores<Scalar>(mask, runs, 0, leaves, scores, lambda, decayed, factors_of, 0);
-        pull_back_weighted_scores(mask, runs, leaves, scores, lambda, d_scores, d_lambda);
+        pull_back_weighted_scores(mask, runs, leaves, scores, lambda, d_scores, d_lambda,
+                                  [](Index) -> const Scalar* { return nullptr; });
+        pull_back_weighted_scores(mask, runs, leaves, scores, lambda, d_decayed, d_lambda_decayed,
+                                  factors_of);
+        CHECK(d_decayed == d_scores);  // of the scores under their factors
         // A few rows alone, with room behind them, are the same to the bit.
         const Index first = tokens / 2, rows = tokens - first;
         Matrix some_scores = Matrix::Zero(rows + 16, tokens * leaves), some = some_scores,
@@ -134,18 +139,22 @@ TEMPLATE_TEST_CASE("scores are weighted by the level of each pair, and their gra
             packet_size<Scalar>);
         CHECK(some.topRows(rows) == decayed.bottomRows(rows));
         for (Index t = 0; t < tokens; ++t) {
-          test::Vector<Scalar> sums = lambda.row(t);
+          test::Vector<Scalar> sums = lambda.row(t), decayed_sums = sums;
           for (Index j = 0; j < tokens * leaves; ++j) {
             const int level = seen_under(mask, j / leaves, t);
             const Scalar weight = level < 0 ? 0 : lambda(t, level);
             CHECK(weighted(t, j) == weight * scores(t, j));
             CHECK(decayed(t, j) == weight * Scalar(scores(t, j) * factors(t, j)));
             CHECK(d_scores(t, j) == weight * d_weighted(t, j));
-            if (level >= 0) sums[level] += d_weighted(t, j) * scores(t, j);
+            if (level < 0) continue;
+            sums[level] += d_weighted(t, j) * scores(t, j);
+            decayed_sums[level] += d_weighted(t, j) * scores(t, j) * factors(t, j);
           }
           // The sums are of so many terms that they are not of order 1 any more.
           CHECK(test::difference(d_lambda.row(t).transpose(), sums) <=
                 (1 + sums.norm()) * test::rounding<Scalar>(2, tokens * leaves));
+          CHECK(test::difference(d_lambda_decayed.row(t).transpose(), decayed_sums) <=
+                (1 + decayed_sums.norm()) * test::rounding<Scalar>(3, tokens * leaves));
         }
       }
     }

@@ -42,6 +42,8 @@ Wide expected_of(Into into, const Wide& a, const Wide& b, const Wide& before, co
       return before - ab;
     case Into::add_scaled:
       return before + scale.col(0).asDiagonal() * ab;
+    case Into::add_to_scaled:
+      return scale.col(0).asDiagonal() * before + ab;
   }
   return ab;
 }
@@ -53,8 +55,7 @@ void check_product(test::Random& random, const A& a, const B& b) {
   const RowMajorMatrix<Scalar> before = random_matrix<Scalar>(random, rows + 2, columns + 40);
   const test::Vector<Scalar> scale = random.vector<Scalar>(rows);
   RowMajorMatrix<Scalar> large = before;
-  product<into>(a, b, large.block(1, 3, rows, columns),
-                into == Into::add_scaled ? scale.data() : nullptr);
+  product<into>(a, b, large.block(1, 3, rows, columns), is_scaled(into) ? scale.data() : nullptr);
   const Wide expected =
       expected_of(into, wide(a), wide(b), wide(before.block(1, 3, rows, columns)), wide(scale));
   Wide error = wide(large.block(1, 3, rows, columns)) - expected;
@@ -71,6 +72,7 @@ void check_modes(test::Random& random, const A& a, const B& b) {
   check_product<Into::add, Scalar>(random, a, b);
   check_product<Into::subtract, Scalar>(random, a, b);
   check_product<Into::add_scaled, Scalar>(random, a, b);
+  check_product<Into::add_to_scaled, Scalar>(random, a, b);
 }
 
 /// Every way in which operands may lie in memory.

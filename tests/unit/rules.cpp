@@ -213,6 +213,23 @@ TEST_CASE("HGRN2: S <- diag(lb + (1 - lb) sg(W x)) S + k v^T") {
   CHECK(test::difference(tokens.push(3, 4, 5, 6), matrix(15.875, 19.75, 21.25, 26.5)) <= tolerance);
 }
 
+TEST_CASE("TiedHGRN2: S <- diag(w) S + (1 - w) v^T, w = lb + (1 - lb) sg(W x)") {
+  TwoTokens tokens(TiedHGRN2{.lower_bound = 0.5, .gate_bias = bias});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_hgrn2_gate"});
+  tokens.set("w_hgrn2_gate", Vector2d(three_quarters, one_quarter));  // w = (0.875, 0.625)
+  CHECK(test::difference(tokens.push(9, 9, 8, 16), matrix(1, 2, 3, 6)) <= tolerance);
+  CHECK(test::difference(tokens.push(9, 9, 24, 8), matrix(3.875, 2.75, 10.875, 6.75)) <= tolerance);
+}
+
+TEST_CASE("TiedHGRN2 writes what it forgets to rounding where it hardly forgets") {
+  TwoTokens tokens(TiedHGRN2{});
+  tokens.set("w_hgrn2_gate", Vector2d(40, 60));
+  const Matrix2d state = tokens.push(9, 9, 1, 2);
+  const double first = 1 / (1 + std::exp(40.0)), second = 1 / (1 + std::exp(60.0));
+  CHECK(std::abs(state(0, 1) / (2 * first) - 1) <= tolerance);
+  CHECK(std::abs(state(1, 0) / second - 1) <= tolerance);
+}
+
 TEST_CASE("Mamba2: S <- exp(-D exp(A_log)) S + D k v^T") {
   TwoTokens tokens(Mamba2{.initial_a_log = std::log(std::log(2.0) / 2), .initial_dt_bias = 0.5});
   CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_dt", "A_log", "dt_bias"});
@@ -242,6 +259,37 @@ TEST_CASE("DeltaProduct with reflections doubles its strengths") {
   tokens.set("w_comp_values", Eigen::Vector4d(1, 2, 5, 6));
   tokens.set("w_comp_betas", Vector2d(-bias, -bias));
   CHECK(test::difference(tokens.push(9, 9, 9, 9), matrix(2.52, 2.64, 4.36, 5.52)) <= tolerance);
+}
+
+TEST_CASE("GatedDeltaProduct: S <- a S, then delta steps S + b k (v - S^T k)^T, read with q^") {
+  for (const bool reflections : {false, true}) {
+    TwoTokens tokens(GatedDeltaProduct<3>{.reflections = reflections, .beta_bias = bias});
+    CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_dt", "w_comp_keys",
+                                  "w_comp_values", "w_comp_betas", "A_log", "dt_bias"});
+    tokens.set("A_log", number(std::log(2.0)));
+    tokens.set("w_dt", number(std::log(2.0) - 0.5));  // a step of log 3, a decay of 1/9
+    tokens.set("dt_bias", number(0.5));
+    const std::vector<Vector2d> keys = {{0, 2}, {3, 4}, {-5, 1}},
+                                values = {{1, 2}, {5, 6}, {-3, 2}};
+    Eigen::VectorXd all_keys(6), all_values(6);
+    all_keys << keys[0], keys[1], keys[2];
+    all_values << values[0], values[1], values[2];
+    tokens.set("w_comp_keys", all_keys);
+    tokens.set("w_comp_values", all_values);
+    tokens.set("w_comp_betas", Eigen::Vector3d(three_quarters, one_quarter, -bias));
+    const Eigen::Vector3d strengths = (reflections ? 2 : 1) * Eigen::Vector3d(0.75, 0.25, 0.5);
+    Matrix2d s = Matrix2d::Zero();
+    for (int t = 0; t < 3; ++t) {
+      s = s / 9;
+      for (std::size_t j = 0; j < 3; ++j) {
+        const Vector2d unit = keys[j] / std::sqrt(keys[j].dot(keys[j]));
+        const double strength = strengths[static_cast<Eigen::Index>(j)];
+        s = Matrix2d(s + strength * unit * (values[j] - s.transpose() * unit).transpose());
+      }
+      CHECK(test::difference(tokens.push(9, 9, 9, 9), s) <= tolerance);
+    }
+    CHECK(test::difference(tokens.read(6, -8), s.transpose() * Vector2d(0.6, -0.8)) <= tolerance);
+  }
 }
 
 TEST_CASE("RWKV7: S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T") {
@@ -330,12 +378,19 @@ TEST_CASE("Rules are equal if all their hyperparameters are") {
   CHECK(MLSTM{} != MLSTM{.input_bias = 1});
   CHECK(HGRN2{} != HGRN2{.lower_bound = 0.5});
   CHECK(HGRN2{} != HGRN2{.gate_bias = 1});
+  CHECK(TiedHGRN2{} != TiedHGRN2{.lower_bound = 0.5});
+  CHECK(TiedHGRN2{} != TiedHGRN2{.gate_bias = 1});
   CHECK(Mamba2{} != Mamba2{.initial_a_log = 1});
   CHECK(Mamba2{} != Mamba2{.initial_dt_bias = 1});
   CHECK(DeltaProduct<3>{} == DeltaProduct<3>{});
   CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.reflections = true});
   CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.gate_bias = 1});
   CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.beta_bias = 1});
+  CHECK(GatedDeltaProduct<3>{} == GatedDeltaProduct<3>{});
+  CHECK(GatedDeltaProduct<3>{} != GatedDeltaProduct<3>{.reflections = true});
+  CHECK(GatedDeltaProduct<3>{} != GatedDeltaProduct<3>{.initial_a_log = 1});
+  CHECK(GatedDeltaProduct<3>{} != GatedDeltaProduct<3>{.initial_dt_bias = 1});
+  CHECK(GatedDeltaProduct<3>{} != GatedDeltaProduct<3>{.beta_bias = 1});
   CHECK(RWKV7{} != RWKV7{.decay_first = true});
   CHECK(RWKV7{} != RWKV7{.gate_bias = 1});
   CHECK(RWKV7{} != RWKV7{.iclr_bias = 1});

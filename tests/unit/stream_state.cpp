@@ -174,7 +174,7 @@ TEST_CASE("updates of rank one: the state of layers is the straightforward one")
 }
 
 TEST_CASE("updates of rank one of long keys: levels undergo some of them between carries") {
-  constexpr Shape sizes[] = {{130, 33, 10, 300}};  // 16 updates at a time, and 32 leaves
+  constexpr Shape sizes[] = {{130, 33, 10, 300}, {66, 65, 10, 300}};  // 16 updates at a time
   compare_one<Delta, double, double>(true, sizes);
   compare_one<Delta, double, double>(false, sizes);  // states grow, so that products are bounded
   compare_one<TwoDeltas, double, double>(true, sizes);

@@ -51,6 +51,13 @@ TEMPLATE_TEST_CASE("vectors: each function does what its equation says", "", flo
                                       products(size), copied(size), thrice(size), added = z,
                                       added_thrice = z;
     scale_to(a, x.data(), n, scaled.data());
+    std::vector<Scalar> scaled_too(size), overwritten = x;
+    for (std::vector<Scalar>* to : {&scaled_too, &overwritten}) {
+      const Scalar* const from = to == &overwritten ? overwritten.data() : x.data();
+      const Exact found{scale_and_dot(a, from, n, to->data(), y.data())};
+      CHECK(std::abs(found - Exact{a} * dotted) <= tolerance * absolute);
+      CHECK(*to == scaled);
+    }
     scale_by(a, in_place.data(), n);
     axpy(a, x.data(), n, updated.data());
     add(x.data(), y.data(), n, sums.data());

@@ -44,22 +44,22 @@ template <class Scalar>
 }  // namespace detail
 
 /// The reads of `SequenceInputs` for every head of a batch, from the given states, by the chunkwise
-/// form: those that `chunkwise` of each head gives, to the bit, for all layouts and strides and any
-/// number of threads.
+/// form. They are those that `chunkwise` of each head gives, to the bit, for all layouts and
+/// strides and any number of threads.
 ///
 /// \param in       the arrays; none is changed
 /// \param out      where reads go, [B, T, H, d_v]; must not overlap any input
-/// \param states   the state before each sequence and head, and in the end those after them
+/// \param states   the state before each sequence and head; becomes the state after it
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
 /// \throws std::invalid_argument for sizes, strides or cuts that do not fit together and for
 /// numbers that are not finite (g and g_value may be -infinity), before anything is changed; the
-/// message names the array, and the head. Where a result would leave the range of the scalar type,
+/// message names the array and the head. Where a result would leave the range of the scalar type,
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
-/// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
-/// and heads, or by stretches where heads are few, and one look at all numbers. Reads go straight
-/// to `out`.
+/// Costs what `chunkwise` does for each head, and one pass over all numbers. The work is shared out
+/// to `thread_count()` threads by sequences and heads, or by stretches where heads are few. Copies
+/// the states and allocates what each head needs; reads go straight to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -92,7 +92,8 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   if (tape != nullptr) *tape = std::move(kept);
 }
 
-/// The same from empty states of as many levels as the sequences need, which are not returned.
+/// Overload without states: begins at empty states of as many levels as the sequences need, and
+/// discards the final ones. Errors and cost are those above.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                const ChunkwiseOptions& options = {}, BatchTape<Scalar>* tape = nullptr) {

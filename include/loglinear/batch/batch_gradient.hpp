@@ -120,24 +120,23 @@ class HeadGradients {
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
-/// `chunkwise_gradient` gives them for each head, to the bit. What several heads share has the sum
-/// of theirs, taken in the order of the heads.
+/// `chunkwise_gradient` gives them for each head, to the bit. The gradient of what several heads
+/// share is the sum over these heads, in their order.
 ///
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; those that are absent are not written. They must not
-///                   overlap each other nor anything that is read; two that begin at the same
+/// \param gradients  where the gradients go; an absent one is not written. They must overlap
+///                   neither each other nor anything that is read; two that begin at the same
 ///                   number are refused
-/// \param d_states   if given: those with respect to the states after the tokens, of each head
-///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
-///                   with respect to the states before them
-/// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
-/// anything is changed; for a gradient or a sum of gradients that would not be finite, and nothing
-/// is changed then
+/// \param d_states   if given: the gradients with respect to the states after the tokens, of each
+///                   head max_levels x d_k d_v, or no rows for zero, or no heads at all; becomes
+///                   those with respect to the states before the tokens
+/// \throws std::invalid_argument as `chunkwise`, for arrays that do not fit the tape, and for a
+/// gradient or a sum of gradients that would not be finite; nothing is changed then
 ///
-/// About two and a half times `chunkwise`. All gradients are computed before the first is written:
-/// memory for as many numbers again.
+/// Costs about two and a half times `chunkwise`. All gradients are computed before the first is
+/// written, which needs memory for as many numbers again.
 template <class Scalar>
 void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& tape,
                         const HeadArray<const std::type_identity_t<Scalar>>& d_out,

@@ -10,19 +10,20 @@
 
 namespace loglinear {
 
-/// Sequences of T tokens, B of them with H heads each, as plain arrays: `SequenceInputs` of every
-/// head under the same names, whose table says which arrays make which rule. Sizes are [B, rows,
-/// heads, columns] in any layout and of any strides; what is absent is left out.
+/// Sequences of T tokens, B of them with H heads each, as plain arrays. They are the arrays of
+/// `SequenceInputs` for every head, under the same names; its table says which arrays make which
+/// rule. Sizes are [B, rows, heads, columns], in any layout and with any strides. An array that a
+/// rule does not need is left out.
 ///
-/// H is the largest number of heads of any array, and a divisor of it may be given: head h then
-/// uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than query
-/// heads) and gated delta nets (more value heads than key heads). Its gradient is summed over the
-/// heads that use it.
+/// H is the largest number of heads of any array. An array may have fewer, a divisor of H: head h
+/// then uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than
+/// query heads) and gated delta nets (more value heads than key heads). Its gradient is summed over
+/// the heads that use it.
 ///
 /// With `cu_seqlens` B is 1, and the tokens are those of several sequences one after the other, as
 /// flash-linear-attention packs them: sequence n is the tokens [cu_seqlens[n], cu_seqlens[n + 1]).
 ///
-/// Each array is read where it lies; a head is copied once where its columns are not contiguous,
+/// Each array is read where it lies. A head is copied once where its columns are not contiguous,
 /// where its tokens share memory or run backwards, and for a beta of several strengths a token.
 template <class Scalar>
 struct BatchInputs {
@@ -40,7 +41,7 @@ struct BatchInputs {
   std::vector<Eigen::Index> cu_seqlens = {};  ///< 0, ..., T, not decreasing; empty: not packed
 };
 
-/// Where gradients go, of the shapes of `BatchInputs`; those that are absent are not wanted.
+/// Where gradients go, in the shapes of `BatchInputs`; leave out those that you do not want.
 template <class Scalar>
 struct BatchGradients {
   using Array = HeadArray<Scalar>;
@@ -56,9 +57,9 @@ struct BatchGradients {
   Array p = {};        ///< of p
 };
 
-/// The states of all heads, those of the first sequence before those of the second: that of
-/// sequence n and head h is number `n H + h`. What flash-linear-attention has as `initial_state`
-/// and `final_state`.
+/// The states of all heads, those of the first sequence before those of the second: sequence n and
+/// head h have number `n H + h`. flash-linear-attention calls them `initial_state` and
+/// `final_state`.
 template <class Scalar>
 using BatchStates = std::vector<LogLinearState<Scalar>>;
 

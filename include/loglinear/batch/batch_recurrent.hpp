@@ -27,8 +27,9 @@ void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& i
 
 }  // namespace detail
 
-/// The same as `chunkwise` of a batch, one token after the other: what `recurrent` gives for each
-/// head, to the bit. Arguments and errors are those of `chunkwise`. Copies the states.
+/// What `chunkwise` of a batch computes, one token after the other: for each head what `recurrent`
+/// gives, to the bit. Arguments and errors are those of `chunkwise`. O(T levels d_k d_v) a head;
+/// copies the states.
 template <class Scalar>
 void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states) {
@@ -42,8 +43,8 @@ void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 }
 
 /// One token of every sequence and head: T is 1. The states are those of `recurrent`, to the bit,
-/// the reads the same to rounding: they are taken from the states before the token, by queries that
-/// go back through its transition, so that nothing needs to be copied.
+/// and the reads are the same to rounding. They are taken from the states before the token, by
+/// queries that go back through its transition, so that no state needs to be copied.
 ///
 /// \param out  where reads go, [B, 1, H, d_v]; must not overlap any input
 /// \throws std::invalid_argument as `chunkwise` of a batch, or unless T is 1; where a result would

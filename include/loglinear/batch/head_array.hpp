@@ -27,8 +27,8 @@ namespace detail {
 }  // namespace detail
 
 /// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
-/// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
-/// the array is absent.
+/// and four strides, counted in numbers. It owns and copies nothing. Without a pointer the array is
+/// absent.
 ///
 ///     HeadArray<const float> q = HeadArray<const float>::bthd(data, batch, tokens, heads, d_k);
 ///

@@ -15,8 +15,8 @@ namespace loglinear {
 template <class Scalar>
 class Attention;
 
-/// Objects as tensors, several under names of their own: what `save` and `load` do with one, for
-/// programs that keep more in one file.
+/// Several objects as tensors in one file, each under a name of its own. `save` and `load` are this
+/// for one object.
 ///
 ///     Checkpoint checkpoint;
 ///     checkpoint.put("layer", layer);
@@ -29,11 +29,10 @@ class Attention;
 ///     checkpoint.require_all_read();
 ///
 /// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the mixers
-/// of the paper, MixerCache, RecursiveLeastSquares, Cascade, in float or double, layers behind
+/// of the paper, MixerCache, RecursiveLeastSquares and Cascade, in float or double, layers behind
 /// `Attention`, and classes of your own with a public member `visit` as
-/// `loglinear/detail/base/parts.hpp` describes it. Tensors are called
-/// `<object>.<part>`, weights by `weight_names()`; an object without a name gives its parts no
-/// prefix.
+/// `loglinear/detail/base/parts.hpp` describes it. Tensors are called `<object>.<part>`, weights as
+/// `weight_names()` says. The parts of an object without a name have no prefix.
 class Checkpoint {
  public:
   /// An empty one, to put objects in.
@@ -43,15 +42,16 @@ class Checkpoint {
                          {"loglinear_version", LOGLINEAR_VERSION_STRING}};
   }
 
-  /// One from a file, to get objects from. \throws CheckpointError unless such a checkpoint was
-  /// written as that file; `load_weights` takes any
+  /// A checkpoint from a file, to get objects from.
+  /// \throws CheckpointError unless the file was written from a Checkpoint; `load_weights` takes
+  /// any
   explicit Checkpoint(Tensors tensors) : tensors_(std::move(tensors)) {
     require("format", "loglinear");
     require("format_version", version);
   }
 
-  /// Adds an object. Copies its weights and what its stream has filled of its state. \throws
-  /// CheckpointError if a tensor of that name is there already; nothing is added then
+  /// Adds an object. Copies its weights and the active part of its stream.
+  /// \throws CheckpointError if a tensor of that name is there already; nothing is added then
   template <class Object>
   void put(const std::string& name, const Object& object) {
     Tensors added;
@@ -59,20 +59,20 @@ class Checkpoint {
     tensors_.add(std::move(added));
   }
 
-  /// Adds a layer chosen at run time (mode/attention.hpp), as the `MultiHeadAttention` that it
-  /// stands for, which is what a program that knows the type reads. Compiled for all rules. \throws
-  /// as above
+  /// Adds a layer chosen at run time (mode/attention.hpp) as the `MultiHeadAttention` that it
+  /// stands for; a program that knows the type can read that. Compiled for all rules. \throws as
+  /// above
   template <class Scalar>
   void put(const std::string& name, const Attention<Scalar>& attention) {
     visit_layer(attention, [&](const auto& layer) { put(name, layer); });
   }
 
-  /// Brings an object back that was constructed with the same options. Learning rate and step count
-  /// are taken from the checkpoint too; what the last token left for inspection, such as
-  /// `raw_read()`, is not. \throws CheckpointError, the object being unchanged then, for options
-  /// that differ, a tensor that is missing or has another dtype or shape, coefficients that are not
-  /// finite, and parts that contradict each other or would let the object overflow. Needs a copy of
-  /// the object
+  /// Brings back an object that was constructed with the same options. Learning rate and step count
+  /// come from the checkpoint too, but not what the last token left for inspection, such as
+  /// `raw_read()`. Needs a copy of the object.
+  /// \throws CheckpointError, the object being unchanged then, for options that differ, a tensor
+  /// that is missing or has another dtype or shape, coefficients that are not finite, and parts
+  /// that contradict each other or would let the object overflow
   template <class Object>
   void get(const std::string& name, Object& object) {
     object = loaded(name, object);
@@ -83,8 +83,9 @@ class Checkpoint {
     visit_layer(attention, [&](auto& layer) { get(name, layer); });
   }
 
-  /// The same as a new object beside the one of the same options, so that several can be taken over
-  /// together or not at all. \throws CheckpointError as `get`
+  /// As `get`, but returns a new object with the options of `like`, which stays as it is. So a
+  /// program can take over several objects together or none of them.
+  /// \throws CheckpointError as `get`
   template <class Object>
   [[nodiscard]] Object loaded(const std::string& name, const Object& like) {
     Object copy(like);
@@ -103,7 +104,7 @@ class Checkpoint {
     }
   }
 
-  /// What a file holds.
+  /// The tensors that a file holds.
   [[nodiscard]] const Tensors& tensors() const { return tensors_; }
 
  private:

@@ -7,8 +7,8 @@
 /// `__metadata__`, and an object built otherwise refuses to load it.
 ///
 /// Objects of your own may have one too: write `configuration_of(const Mine&)` in their namespace.
-/// A rule or a policy of level weights of your own is recorded by name and hyperparameters if
-/// `std::string to_text(const MyRule&)` stands in its namespace, and is not compared otherwise.
+/// A rule or level weighting of your own is recorded by name and hyperparameters if its namespace
+/// has `std::string to_text(const MyRule&)`; otherwise it is not compared.
 
 #include <concepts>
 #include <string>
@@ -31,8 +31,8 @@
 
 namespace loglinear {
 
-/// Names of options and their values as text, in order. One without text is not recorded, and must
-/// not be.
+/// Names of options and their values as text, in order. An option without text is not recorded, and
+/// a file that has it is refused.
 using Configuration = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {
@@ -92,7 +92,8 @@ template <class... Rules>
 
 }  // namespace detail
 
-/// The options of a layer that its weights and its stream depend on; not learning rate and seed.
+/// The options of a layer on which its weights and its stream depend; learning rate and seed are
+/// not among them. Allocates, as do those below.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {

@@ -138,11 +138,12 @@ template <class Scalar>
 ///
 ///     auto model = loglinear::load_language_model<float>("folder");
 ///
-/// F32, F16 and BF16 are converted to float exactly. Needs the model and one file at a time in
-/// memory. \throws std::system_error where a file cannot be read, CheckpointError for a
-/// configuration as `language_model_options` does, for tensors that are missing, unknown, of
-/// another shape or of integers, by name, before memory is taken for the model, and for
-/// coefficients that are not finite or too large
+/// F32, F16 and BF16 are converted to float exactly. Needs memory for the model and one file at a
+/// time.
+/// \throws std::system_error where a file cannot be read; CheckpointError for a configuration as
+/// `language_model_options` does, and, by name and before memory is taken for the model, for
+/// tensors that are missing, unknown, of another shape or of integers; also for coefficients that
+/// are not finite or too large
 template <class Scalar>
 [[nodiscard]] LanguageModel<Scalar> load_language_model(const std::filesystem::path& folder,
                                                         const LanguageModelFolder& how = {}) {
@@ -188,10 +189,11 @@ template <class Scalar>
   return model;
 }
 
-/// Writes a model's folder, which is made if there is none: `config.json` and `model.safetensors`.
+/// Writes a model's folder, `config.json` and `model.safetensors`; makes the folder if there is
+/// none. Copies all weights.
 /// \param dtype  of matrices, F64, F32, F16 or BF16; vectors are written in the scalar's own
 /// \throws std::system_error where a file cannot be written, std::invalid_argument as
-/// `config_json`, CheckpointError for a weight too large for the dtype. Copies all weights
+/// `config_json`, CheckpointError for a weight too large for the dtype
 template <class Scalar>
 void save_language_model(const std::filesystem::path& folder, const LanguageModel<Scalar>& model,
                          DType dtype = dtype_of<Scalar>()) {

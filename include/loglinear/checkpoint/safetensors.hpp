@@ -3,11 +3,14 @@
 #define LOGLINEAR_CHECKPOINT_SAFETENSORS_HPP
 
 /// \file
-/// Safetensors files: eight bytes, the length of the header; the header, a JSON object with an
-/// entry
-/// `"name": {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 2048]}` for each tensor and an
-/// object of strings, `__metadata__`; then the tensors' bytes, without gaps. Everything is
-/// little-endian, arrays are row-major. Python's `safetensors` reads and writes the same files.
+/// Safetensors files. A file is eight bytes, the length of the header; then the header, a JSON
+/// object with an entry
+///
+///     "name": {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 2048]}
+///
+/// for each tensor and an object of strings, `__metadata__`; then the tensors' bytes, without gaps.
+/// Everything is little-endian, arrays are row-major. Python's `safetensors` reads and writes the
+/// same files.
 
 #include <algorithm>
 #include <array>
@@ -87,32 +90,33 @@ template <class Numbers>
 }  // namespace detail
 
 /// The tensors of a safetensors file that lies in memory, as the reference implementation reads it.
-/// Dtypes that the library does not know are carried (DType::other); keys of a tensor's entry that
-/// the format does not know are ignored.
-/// \param source  what messages call it
+/// Dtypes that the library does not know are kept as DType::other; keys of a tensor's entry that
+/// the format does not know are ignored. Copies every tensor, and allocates nothing for what is not
+/// there.
+/// \param source  what messages call the file
 /// \throws CheckpointError for a header longer than the file or than 100 MB, one that is not the
 /// JSON described above, names or keys that are there twice, shapes whose product overflows or does
-/// not fit the bytes, and data that overlap, leave a hole, or end before or beyond the file; no
-/// message grows with the file. Copies every tensor, and allocates nothing for what is not there
+/// not fit the bytes, and data that overlap, leave a hole, or end before or beyond the file.
+/// Messages have a bounded length
 [[nodiscard]] inline Tensors parse_safetensors(std::span<const std::byte> file,
                                                const std::string& source = "safetensors") {
   return detail::read_tensors(detail::MemoryBytes(file), source);
 }
 
-/// Reads a safetensors file, whoever wrote it.
-/// \throws std::system_error where it cannot be read, CheckpointError as `parse_safetensors`.
-/// Needs as much memory as the file is long, and what is no safetensors file is refused before that
+/// Reads a safetensors file, whoever wrote it. Needs as much memory as the file is long; what is no
+/// safetensors file is refused before that.
+/// \throws std::system_error where it cannot be read, CheckpointError as `parse_safetensors`
 [[nodiscard]] inline Tensors read_safetensors(const std::filesystem::path& path) {
   return detail::read_tensors(detail::FileBytes(path.string()), path.string());
 }
 
-/// Writes a safetensors file, replacing one that is there in one step: a crash at any moment leaves
-/// the old file or the new one, whole and on the disk, and at most `<path>.tmp` beside it. The same
-/// tensors always give the same bytes. Links are followed and stay, also where they lead to no file
-/// yet; the old file's permissions stay.
-/// \throws std::system_error where it cannot be written, the old file being untouched then, with
-/// ELOOP for a link that leads to itself;
-/// CheckpointError where the path is no regular file or a name is not UTF-8
+/// Writes a safetensors file, or replaces one in one step: a crash at any moment leaves the old
+/// file or the new one, whole and on the disk, and at most `<path>.tmp` beside it. The same tensors
+/// always give the same bytes. Links are followed and stay, also those that lead to no file yet.
+/// The old file's permissions stay.
+/// \throws std::system_error where the file cannot be written, the old one being untouched then,
+/// with ELOOP for a link that leads to itself; CheckpointError where the path is no regular file or
+/// a name is not UTF-8
 inline void write_safetensors(const std::filesystem::path& path, const Tensors& tensors) {
   const std::string header = detail::header_of(tensors);
   std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(header))};

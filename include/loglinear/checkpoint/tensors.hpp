@@ -115,11 +115,11 @@ class Tensors {
         "is missing; there are " + (known.empty() ? "none" : detail::in_quotes(known)));
   }
 
-  /// A tensor as a matrix: its first dimension are the rows, all others together the columns; a
+  /// A tensor as a matrix: its first dimension gives the rows, all others together the columns; a
   /// vector is a column. F64, F32, F16, BF16 and integers are converted to float or double, exactly
-  /// where `is_exact_in<Scalar>(dtype)`, else to the nearest. \throws CheckpointError for an
-  /// unknown name, another DType, or a coefficient that is not finite or not in the range of
-  /// `Scalar`
+  /// where `is_exact_in<Scalar>(dtype)`, else to the nearest. Allocates.
+  /// \throws CheckpointError for an unknown name, another DType, or a coefficient that is not
+  /// finite or not in the range of `Scalar`
   template <class Scalar>
   [[nodiscard]] Matrix<Scalar> matrix(std::string_view name) const {
     const Tensor& tensor = (*this)[name];
@@ -146,9 +146,10 @@ class Tensors {
     return values;
   }
 
-  /// Adds a tensor. \throws CheckpointError for a name that is `__metadata__` or there already, and
-  /// where shape and number of bytes do not agree; they cannot be compared for DType::other, whose
-  /// `other_dtype` must be the name of no other DType
+  /// Adds a tensor.
+  /// \throws CheckpointError for a name that is `__metadata__` or there already, and where shape
+  /// and number of bytes do not agree. The two cannot be compared for DType::other; its
+  /// `other_dtype` must not be the name of another DType
   void add(const std::string& name, Tensor tensor) {
     if (name == "__metadata__") detail::refuse_tensor(source, name, "is no legal name");
     if (find(name) != nullptr) detail::refuse_tensor(source, name, "is there already");
@@ -161,10 +162,12 @@ class Tensors {
     tensors_.emplace(name, std::move(tensor));
   }
 
-  /// Adds a vector, as a tensor of one dimension, or a matrix, of two; any Eigen expression of
-  /// float or double. \param dtype  F64, F32, F16 or BF16, to which the coefficients are rounded,
-  /// to nearest, ties to even \throws CheckpointError as above, for another DType, and for a
-  /// coefficient that is not finite or too large for it
+  /// Adds a vector as a tensor of one dimension, or a matrix as one of two: any Eigen expression of
+  /// float or double.
+  /// \param dtype  F64, F32, F16 or BF16, to which coefficients are rounded, to nearest, ties to
+  ///               even
+  /// \throws CheckpointError as above, for another DType, and for a coefficient that is not finite
+  /// or too large for it
   template <class Derived>
   void add(const std::string& name, const Eigen::MatrixBase<Derived>& values, DType dtype) {
     if (dtype > DType::bf16) {
@@ -194,8 +197,10 @@ class Tensors {
   void add(const std::string& name, const Eigen::MatrixBase<Derived>& values) {
     add(name, values, dtype_of<typename Derived::Scalar>());
   }
-  /// Adds all tensors and metadata of another, whose text counts where both have a key. \throws
-  /// CheckpointError if a tensor of one of its names is there already; nothing is added then
+  /// Adds all tensors and metadata of `other`. Where both have a key of the metadata, the text of
+  /// `other` counts.
+  /// \throws CheckpointError if a tensor of one of its names is there already; nothing is added
+  /// then
   void add(Tensors other) {
     for (const auto& entry : other.tensors_) {
       if (find(entry.first) != nullptr) {

@@ -27,12 +27,12 @@ using WeightNames = std::map<std::string, std::string>;
 struct WeightOptions {
   /// What the file puts before every name, the dot included; also before those of a WeightNames.
   std::string prefix = {};
-  /// Whether the file may hold tensors under the prefix that are no weights of the layer. They
-  /// often belong to an option that is off, such as a bias, and without them the layer computes
-  /// something else. Where nothing is said they are refused, but for two files that hold more by
-  /// nature: one that is read by a WeightNames without a prefix, and a checkpoint that `save`
-  /// wrote, with the stream of a layer or with other objects. A mixer has no stream of its own, so
-  /// that what its checkpoint holds are weights.
+  /// Whether the file may hold further tensors under the prefix. They often belong to an option
+  /// that is off, such as a bias, and without them the layer computes something else. Unless given,
+  /// they are refused, except in two kinds of file that hold more by nature: a file that is read by
+  /// a WeightNames without a prefix, and a checkpoint that `save` wrote, with the stream of a layer
+  /// or with other objects. A mixer has no stream of its own, so its checkpoint holds weights
+  /// alone.
   std::optional<bool> allow_surplus = {};
 };
 
@@ -140,19 +140,18 @@ template <class Layer>
 
 }  // namespace detail
 
-/// Sets all weights of a layer from tensors that anybody wrote, PyTorch for instance; its state and
-/// counters are left alone.
+/// Sets all weights of a layer from tensors that any program wrote, PyTorch for instance. The
+/// layer's state and counters stay.
 ///
-/// \param layer  any layer or mixer with `weight_names`, `weight` and `set_weight`
-/// \param names  where the file's names differ from `weight_names()`
-/// \param options  what stands before the names, and whether other tensors may stand beside them
+/// \param layer    any layer or mixer with `weight_names`, `weight` and `set_weight`
+/// \param names    where the file's names differ from `weight_names()`
+/// \param options  what stands before the names, and whether there may be other tensors
 ///
 /// Shapes must agree but for dimensions of 1. Numbers are converted as by `Tensors::matrix`: F32,
-/// F16 and BF16 exactly, F64 to double exactly and to float rounded to nearest. \throws
-/// CheckpointError, the layer being unchanged then, for a weight that is missing or has another
-/// shape, a tensor that is no weight where WeightOptions does not allow it, a dtype without
-/// conversion, and coefficients that are not finite or too large for the layer's scalar. Copies the
-/// layer
+/// F16 and BF16 exactly, F64 to double exactly and to float rounded to nearest. Copies the layer.
+/// \throws CheckpointError, the layer being unchanged then, for a weight that is missing or has
+/// another shape, a tensor that is no weight where WeightOptions does not allow it, a dtype without
+/// conversion, and coefficients that are not finite or too large for the layer's scalar
 template <class Layer>
 void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names = {},
                  const WeightOptions& options = {}) {
@@ -186,12 +185,14 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
   layer = std::move(changed);
 }
 
-/// All weights of a layer or mixer as tensors: a matrix in two dimensions, a vector in one, the
-/// weight of a depthwise convolution (`...conv1d.weight`) as `[channels, 1, taps]`, so that
-/// PyTorch's `load_state_dict` takes them. \param names  what the file is to call them, where that
-/// is not `weight_names()` \param dtype  F64, F32, F16 or BF16; see `Tensors::add` \param prefix
-/// what stands before every name, the dot included; several layers join by `Tensors::add` \throws
-/// CheckpointError for another DType, and for weights too large for it
+/// All weights of a layer or mixer as tensors that PyTorch's `load_state_dict` takes: a matrix has
+/// two dimensions, a vector one, and the weight of a depthwise convolution (`...conv1d.weight`) is
+/// `[channels, 1, taps]`. Copies all weights.
+/// \param names   the file's names, where they differ from `weight_names()`
+/// \param dtype   F64, F32, F16 or BF16; see `Tensors::add`
+/// \param prefix  what stands before every name, the dot included; `Tensors::add` joins several
+///                layers
+/// \throws CheckpointError for another DType, and for weights too large for it
 template <class Layer>
 [[nodiscard]] Tensors weights_of(const Layer& layer, const WeightNames& names = {},
                                  DType dtype = dtype_of<typename Layer::Scalar>(),

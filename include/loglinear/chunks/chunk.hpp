@@ -151,6 +151,9 @@ class TokenSource {
   /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
   /// soon; does nothing where it is not known what that is.
   virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
+  /// The same before the gradient of these tokens is opened and they are loaded for it.
+  virtual void foresee_gradient(Index /*first*/, Index /*tokens*/, Index /*part*/,
+                                Index /*parts*/) const {}
   /// Takes the reads of these tokens, which have been written to where `load` said.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
   /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be

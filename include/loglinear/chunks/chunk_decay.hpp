@@ -12,6 +12,7 @@
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/gram_by_halves.hpp"
+#include "loglinear/chunks/pair_decays.hpp"
 #include "loglinear/chunks/pairs.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -32,17 +33,12 @@ class ChunkDecay {
         decay_(decays > 0 ? moments : 0, decays),
         from_start_(moments + 1, decays),
         to_end_(moments, decays),
-        between_(
-            zeros<Matrix>(has_scalar() ? moments + 2 + packet_size<Scalar> / moments : 0, moments)),
-        unit_(zeros<Scalar>(2 * between_.cols())),
+        between_(has_scalar() ? moments : 0),
         right_transposed_(d_k, rows),
         halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
         d_until_(moments + 1, decays),
         d_after_(moments, decays),
-        d_log_(decays > 0 ? moments : 0, decays),
-        sums_(moments) {
-    if (has_scalar()) unit_[moments] = Scalar(1);
-  }
+        d_log_(decays > 0 ? moments : 0, decays) {}
 
   /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
   /// `gram` needs them.
@@ -85,8 +81,9 @@ class ChunkDecay {
       return;
     }
     resize(to, s.rows(), s.cols());
-    for (Index i = 0; i < s.rows(); ++i) {
-      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    const Index size = decays_ == 1 ? s.size() : s.cols();
+    for (Index at = 0; at < s.size(); at += size) {
+      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
@@ -95,7 +92,7 @@ class ChunkDecay {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
     prepare_right(y);
     gram_of_seen(x, a, b, g);
-    decay_pairs(g, a, b);
+    has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }
   /// \name The same without decays, where there is not one for each row
   /// \{
@@ -110,16 +107,22 @@ class ChunkDecay {
   }
   /// D(b+1..a) of every moment b <= a; null where nothing decays.
   [[nodiscard]] const Scalar* until(Index a) const {
-    return has_scalar() ? ConstBlock(between_).row(a + 1) : nullptr;
+    return has_scalar() ? between_.until(a) : nullptr;
   }
   /// \}
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
+  /// Unless `is_decayed`, g is what `gram_of_seen` gives, which does not hold for decays of each
+  /// row.
   void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
-                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y) {
+                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y,
+                      bool is_decayed = true) {
     if (per_row_) return halves_.pull_back(decays(), x, a, y, b, d_g, d_x, d_y, d_log_);
-    if (has_scalar()) note_pairs(g, d_g, a, b);
-    decay_pairs(d_g, a, b);
+    if (has_scalar()) {
+      between_.pull_back(g, is_decayed, d_g, a, b, d_log_.data());
+    } else {
+      clear_unseen(a, b, d_g);
+    }
     product_of_pairs<Into::add>(d_g, a, b, y, d_x);
     product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
   }
@@ -142,6 +145,18 @@ class ChunkDecay {
     note_rows(decayed, d_decayed, b, 0, d_after_);
     decay_to_end(d_decayed, b, d_y);
   }
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
+  /// are the same.
+  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    if (decays_ == 0) return decay_state(d_decayed, d_s);
+    resize(d_s, s.rows(), s.cols());
+    const Index size = decays_ == 1 ? s.size() : s.cols();
+    for (Index i = 0; i * size < s.size(); ++i) {
+      const Index at = i * size;
+      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
+                                               d_s.data() + at, s.data() + at));
+    }
+  }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
     if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
@@ -162,27 +177,12 @@ class ChunkDecay {
 
  private:
   void prepare_scalar(bool needs_pairs) {
-    namespace ei = Eigen::internal;
-    using P = Packet<Scalar>;
+    Scalar from_start(1), to_end(1);
     for (Index a = 0; a < moments_; ++a) {
-      const Scalar decay = decay_.data()[a];
-      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
-      if (!needs_pairs) continue;
-      const Scalar* const before = between_.data() + a * between_.cols();
-      Scalar* const now = between_.data() + (a + 1) * between_.cols();
-      // Not by a 1 written into the row, which the next packet to be read would wait for.
-      const Scalar* const one_at_a = unit_.data() + between_.cols() - a;
-      fill_by_packets(
-          now, whole_packets<Scalar>(a + 1, between_.cols()),
-          [&](Index b) {
-            return ei::pmadd(ei::pset1<P>(decay), ei::ploadu<P>(before + b),
-                             ei::ploadu<P>(one_at_a + b));
-          },
-          [&](Index b) { return decay * before[b] + one_at_a[b]; });
+      from_start_.data()[a + 1] = from_start *= decay_.data()[a];
     }
-    for (Index b = moments_ - 1; b > 0; --b) {
-      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
-    }
+    for (Index b = moments_ - 1; b > 0; --b) to_end_.data()[b - 1] = to_end *= decay_.data()[b];
+    if (needs_pairs) between_.prepare(decay_.data(), moments_);
   }
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
@@ -218,53 +218,17 @@ class ChunkDecay {
     }
   }
 
-  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  void decay_pairs(const Block& g, Moments a, Moments b) const {
-    if (!has_scalar()) return clear_unseen(a, b, g);
-    for (Index i = 0; i < g.rows(); ++i) {
-      const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.row(i);
-      const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
-      if (b.is_dense()) {  // whole packets, so that there is no rest
-        multiply(row, decay, whole_packets<Scalar>(seen, g.cols()), row);
-      } else {
-        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
-      }
-      std::fill(row + seen, row + g.cols(), Scalar(0));
-    }
-  }
-
-  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
-  /// each moment what the rows at or after this one have from what was written then.
-  void note_pairs(const ConstBlock& g, const ConstBlock& d_g, Moments a, Moments b) {
-    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
-    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
-      for (; i > 0 && a[i - 1] >= moment; --i) {
-        const Index seen = b.count_until(a[i - 1], g.cols());
-        if (b.is_dense()) {
-          add_product(g.row(i - 1), d_g.row(i - 1), seen, sums_.data() + b.first);
-        } else {
-          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
-        }
-      }
-      d_log_(moment, 0) += sum(sums_.data(), moment);
-    }
-  }
-
   bool per_row_;
   Index decays_, moments_ = 0;
   Matrix decay_;
-  Matrix from_start_;  // row a + 1: D(0..a)
-  Matrix to_end_;      // row b: D(b+1..N-1)
-  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a, else 0, and
-                       // behind the last row a packet to spare
-  Vector<Scalar> unit_;  // zeros, a 1 and zeros
+  Matrix from_start_;           // row a + 1: D(0..a)
+  Matrix to_end_;               // row b: D(b+1..N-1)
+  PairDecays<Scalar> between_;  // where there is one decay for all rows
   Matrix right_transposed_;
   GramByHalves<Scalar> halves_;
   Matrix d_until_;  // row a + 1: what counts for the moments up to a
   Matrix d_after_;  // row b: what counts for the moments after b
   Matrix d_log_;
-  Vector<Scalar> sums_;
 };
 
 }  // namespace loglinear::detail

@@ -83,14 +83,17 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1 &&
-             !shape_.decays_values && shape_.leaves_at().is_dense();
+    folds_ = pass == Pass::reads && has_plain_scores();
     if (folds_) return decay_.prepare_right(rows.k);
     resize(decayed_queries_, tokens_, shape_.d_k);
     decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
+    if (has_plain_scores()) {
+      decay_.prepare_right(rows.k);
+      return fold_scores(0, query_key_);
+    }
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
@@ -98,15 +101,21 @@ class ChunkMap {
   /// Whether reads take what stands without decays, which are factors beside it: there are no
   /// `scores` then but those of a few queries at a time.
   [[nodiscard]] bool folds() const { return folds_; }
+  /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
+  /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// scores = those of the queries from `first` on; row i times `score_factors(first + i)`, unless
-  /// that is null, is what reads the leaves that the query sees.
+  /// Whether decays between a query and a leaf are such factors.
+  [[nodiscard]] bool has_plain_scores() const {
+    return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
+           shape_.leaves_at().is_dense();
+  }
+  /// scores = those of the queries from `first` on.
   void fold_scores(Index first, const Block& scores) const {
     decay_.gram_of_seen(rows_.q.middleRows(first, scores.rows()), shape_.queries_at().from(first),
                         shape_.leaves_at(), scores);
   }
   [[nodiscard]] const Scalar* score_factors(Index t) const {
-    return folds_ ? decay_.until(shape_.queries_at()[t]) : nullptr;
+    return has_plain_scores() ? decay_.until(shape_.queries_at()[t]) : nullptr;
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {

@@ -35,32 +35,30 @@ class ChunkMapPullback {
     }
   }
 
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+  /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
+  /// where both are the same.
+  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
+      product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
       return;
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
       transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      product<Into::subtract>(d_next, transposed_, d_written_transposed_);
       resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_s, carried_);
+      product<Into::replace>(map_.written(), d_next, carried_);
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      const Index begin = i * s.cols();
-      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
-    }
-    if (shape_.steps > 0)
+    decay_.pull_back_state(s, d_next, d_s);
+    if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
+    }
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -102,7 +100,8 @@ class ChunkMapPullback {
       decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
       decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
     }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
+                          !map_.has_plain_scores());
     decay_.finish_pull_back(gradient.decay);
   }
 

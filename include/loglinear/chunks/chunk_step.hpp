@@ -68,36 +68,38 @@ class ChunkStep {
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
     begin_reads(states, [] {});
-    for (int l : states.active()) read_level(states, l);
+    for (int l : states.active()) read_level(states, l, [] {});
     mix_.end_reads(weighted_, rows_.v, rows_.out);
   }
 
-  /// The states after the chunk from those before it; in place where they are the same.
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+  /// The states after the chunk from those before it; in place where they are the same. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
     if (!is_prepared_) prepare_carry(states);
     std::size_t n = 0;
     for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
-    merge(states, next);
+    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  }
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    advance(states, next, [](Index, Index) {});
   }
 
-  /// Both, in place: each level is taken on right after it was read, while it is near. Calls
-  /// `foresee(part, parts)` now and then, each part once.
+  /// Both, in place: each level is taken on right after it was read, while it is near.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index stretches = map_.folds() ? (chunk_.tokens + pair_rows - 1) / pair_rows : 0;
-    Index part = 0;
-    const auto next_part = [&] { foresee(part++, stretches + levels); };
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states, next_part);
     prepare_carry(states);
     std::size_t n = 0;
     for (int l : states.active()) {
-      next_part();
-      read_level(states, l);
+      read_level(states, l, next_part);
       carry_level(n++, states.level(l), states.level(l));
     }
     mix_.end_reads(weighted_, rows_.v, rows_.out);
-    merge(states, states);
+    merge(states, states, next_part);
   }
 
   [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
@@ -133,7 +135,7 @@ class ChunkStep {
     runs_.prepare(mask(states), chunk_.tokens);
     weight_scores<Scalar>(
         mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
-        [](Index) -> const Scalar* { return nullptr; }, 0);
+        [&](Index t) { return map_.score_factors(t); }, 0);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
@@ -157,12 +159,21 @@ class ChunkStep {
   /// \}
 
  private:
+  /// How many times `pair_rows` rows there are.
+  [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
+  /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
+  template <class Ask>
+  [[nodiscard]] static auto in_parts(Index parts, Ask ask) {
+    return [parts, ask, part = Index{0}]() mutable {
+      if (part < parts) ask(part++, parts);
+    };
+  }
   void prepare_carry(const Hierarchy<Scalar>& states) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
   }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
-  void begin_reads(const Hierarchy<Scalar>& states, Before before_stretch) {
+  void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
     if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
@@ -181,9 +192,16 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
-  void read_level(const Hierarchy<Scalar>& states, int l) {
+  template <class Before>
+  void read_level(const Hierarchy<Scalar>& states, int l, Before&& before_stretch) {
     gather_lambda(states, l, lambda_);
-    product<Into::add_scaled>(map_.queries(), states.level(l), rows_.out, lambda_.data());
+    const Index tokens = chunk_.tokens;
+    for (Index first = 0; first < tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, tokens - first);
+      before_stretch();
+      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
+                                rows_.out.middleRows(first, size), lambda_.data() + first);
+    }
   }
   /// Older state n through the transitions of the chunk.
   void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
@@ -193,7 +211,8 @@ class ChunkStep {
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
   /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
-  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+  template <class Before>
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Before&& before_rows) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
@@ -222,13 +241,15 @@ class ChunkStep {
         Matrix &written = written_[stretch++], &to = next.level(l);
         return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
       }
-      const auto left = keys.middleRows(begin, size).transpose();
+      const bool has = take(l);
+      if (!has) next.allocate(l);
       const ConstBlock right = values.middleRows(begin, size);
-      if (take(l)) {
-        product<Into::add>(left, right, next.level(l));
-      } else {
-        next.allocate(l);
-        product<Into::replace>(left, right, next.level(l));
+      for (Index i = 0; i < shape_.d_k; i += pair_rows) {
+        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
+        const auto left = keys.block(begin, i, size, rows).transpose();
+        const Block to = Block(next.level(l)).middleRows(i, rows);
+        before_rows();
+        has ? product<Into::add>(left, right, to) : product<Into::replace>(left, right, to);
       }
     });
     next.set_count(after);

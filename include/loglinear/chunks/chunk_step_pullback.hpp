@@ -2,11 +2,14 @@
 #ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 #define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "loglinear/chunks/chunk_map_pullback.hpp"
 #include "loglinear/chunks/chunk_step.hpp"
+#include "loglinear/chunks/pairs.hpp"
+#include "loglinear/detail/kernels/column_products.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -27,9 +30,11 @@ class ChunkStepPullback {
       : step_(step), map_(step.map()), shape_(step.shape()) {}
 
   /// From the gradient of the states after the chunk and of its reads to that of `states`, those
-  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
+  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
   void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                  const Targets& targets, Chunk<Scalar>& d_chunk) {
+                  const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
     map_.start();
@@ -40,8 +45,9 @@ class ChunkStepPullback {
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
-                              rows.lambda, d_weighted_, d_chunk.lambda);
-    pull_back_reads(states, gradient, targets.out, d_chunk);
+                              rows.lambda, d_weighted_, d_chunk.lambda,
+                              [&](Index t) { return step_.map().score_factors(t); });
+    pull_back_reads(states, gradient, targets.out, d_chunk, foresee);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
 
@@ -68,27 +74,39 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    for (int l : states.active()) {
-      const int holder = states.holder(after, states.bucket(l).first);
-      if (holder != l) gradient.level(l) = gradient.level(holder);
+    // The levels that have moved come first, while the gradient of where they are now is there.
+    for (const bool has_moved : {true, false}) {
+      std::size_t n = 0;
+      for (int l : states.active()) {
+        const int holder = states.holder(after, states.bucket(l).first);
+        if ((holder != l) == has_moved) {
+          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        }
+        ++n;
+      }
     }
     gradient.set_count(before);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      if (shape_.decays_values) {
-        step_.map().carry(n, states.level(l), carried_);
-        step_.mix().carry(carried_);
-        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
-      }
-      map_.carry(n++, states.level(l), gradient.level(l));
-      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+  }
+  /// The gradient of older state n from that of what it has become.
+  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                       Chunk<Scalar>& d_chunk) {
+    if (shape_.decays_values) {
+      step_.map().carry(n, state, carried_);
+      step_.mix().carry(carried_);
+      if (&d_state != &d_next) d_state = d_next;
+      step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
+      map_.carry(n, state, d_state, d_state);
+    } else {
+      map_.carry(n, state, d_next, d_state);
     }
+    clear_negligible(d_state.data(), d_state.size());
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  template <class Foresee>
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, Chunk<Scalar>& d_chunk) {
+                       ConstBlock d_out, Chunk<Scalar>& d_chunk, Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
@@ -108,20 +126,28 @@ class ChunkStepPullback {
     transpose_into(queries, queries_transposed_);
     resize(products_, shape_.d_k, tokens);
     resize(lambda_out_, tokens, shape_.d_v);
+    const Index stretches = (shape_.d_k + pair_rows - 1) / pair_rows;
+    const Index parts = stretches * active_level_count(states.count(), states.max_levels());
+    Index part = 0;
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
         scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
                           lambda_out_.data() + t * shape_.d_v);
       }
-      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
-      product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      set_zero(d_lambda_, tokens);
-      for (Index i = 0; i < shape_.d_k; ++i) {
-        const Scalar* const products = products_.data() + i * tokens;
-        add_product(products, queries_transposed_.data() + i * tokens, tokens, d_lambda_.data());
-        add_product(products, lambda_.data(), tokens, d_queries_transposed_.data() + i * tokens);
+      const ConstBlock state(states.level(l));
+      const Block d_state(gradient.level(l)), products(products_);
+      for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
+        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
+        foresee(part, parts);
+        product<Into::add>(queries.block(0, i, tokens, rows).transpose(), ConstBlock(lambda_out_),
+                           d_state.middleRows(i, rows));
+        product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
+                               products.middleRows(i, rows));
       }
+      set_zero(d_lambda_, tokens);
+      add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
+                          lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
       step_.for_each_weight_of(
           states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
     }

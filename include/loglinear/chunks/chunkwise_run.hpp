@@ -89,7 +89,10 @@ class ChunkwiseRun {
       if (kept.size() < before.size()) kept.resize(before.size());
       for (std::size_t i = begin; i + 1 < end; ++i) {
         load(tape.begins[i], before_chunk(i), Pass::states);
-        step_.advance(before_chunk(i), before[i - begin]);
+        const Index next = tape.begins[i + 1],
+                    coming = (std::min)(step_.chunk().tokens, source_.length() - next);
+        step_.advance(before_chunk(i), before[i - begin],
+                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {
@@ -97,7 +100,8 @@ class ChunkwiseRun {
         if (is_kept) step_.map().swap_kept(kept[i - begin]);
         load(tape.begins[i], before_chunk(i),
              is_kept ? Pass::gradients_after_states : Pass::gradients);
-        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk,
+                        i == 0 ? tape.begins[0] : tape.begins[i - 1]);
       }
       end = begin;
     }
@@ -112,14 +116,18 @@ class ChunkwiseRun {
     step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
   }
 
+  /// \param coming  the first token of the chunk that comes next, which ends before `first`
   void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
                        ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
-                       Chunk<Scalar>& d_chunk) {
+                       Chunk<Scalar>& d_chunk, Index coming) {
     d_chunk.tokens = step_.chunk().tokens;
     writable_block_of(d_chunk.lambda).setZero();
     writable_block_of(d_chunk.decay).setZero();
     writable_block_of(d_chunk.value_decay).setZero();
-    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk,
+              [&](Index part, Index parts) {
+                source_.foresee_gradient(coming, first - coming, part, parts);
+              });
     source_.take_gradient(first, step_.chunk(), d_chunk);
   }
 

@@ -12,8 +12,8 @@
 namespace loglinear::detail {
 
 /// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
-/// `interval` of them. The interval is about the number of levels, so that all states together are
-/// O(T / C) matrices.
+/// `interval` of them. The interval is about half the number of levels, as many as are active on
+/// average, so that all states together are some T / C matrices, one for each chunk.
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
@@ -22,7 +22,7 @@ struct ChunkwiseTape {
 
   /// Before the first chunk of so many.
   void start(Index chunks) {
-    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    interval = 1 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks))) / 2;
     begins.clear();
     kept.clear();
   }

@@ -143,18 +143,20 @@ void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, In
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
-template <class Scalar>
+template <class Scalar, class Factors>
 void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Index leaves,
                                const RowMajorMatrix<Scalar>& scores,
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
-                               RowMajorMatrix<Scalar>& d_weighted,
-                               RowMajorMatrix<Scalar>& d_lambda) {
+                               RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
+                               Factors factors) {
   const Index columns = scores.cols();
   for (Index t = 0; t < scores.rows(); ++t) {
+    const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
     for (const auto& [level, begin, size] : runs.of(t)) {
       const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += dot(d_row + at, scores.data() + t * columns + at, count);
+      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
+                                          : dot(d_row + at, row + at, by + at, count);
       scale_by(lambda(t, level), d_row + at, count);
     }
     std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));

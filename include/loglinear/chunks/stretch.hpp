@@ -103,8 +103,8 @@ void add_earlier(const Hierarchy<Scalar>& before, const StretchMap<Scalar>& map,
   own.set_origin(before.origin());
 }
 
-/// The pullback: `d_before`, all levels before the stretch, is added what the gradient with respect
-/// to the levels after it says.
+/// The pullback: adds to `d_before`, all levels before the stretch, what the gradient with respect
+/// to the levels after it contributes.
 template <class Scalar>
 void add_later_gradient(const Hierarchy<Scalar>& d_after, const StretchMap<Scalar>& map,
                         Hierarchy<Scalar>& d_before) {

@@ -28,12 +28,12 @@ namespace loglinear {
 ///     S_l <- L_t S_l diag(r_t) for every level l, then push the leaf        (what `inner` says)
 ///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
 ///
-/// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
-/// (key_rows is d_k unless the rule says otherwise). Inputs and targets are any Eigen vector
-/// expression, row or column, or a std::vector, std::array or std::span of the layer's scalar; they
-/// are copied once. All memory is allocated by the constructor: `forward`,
-/// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
-/// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
+/// With biases each projection is `W x + b`. `x` has length d_model, outputs have length d_v, and
+/// states are `key_rows x d_v` (key_rows is d_k unless the rule says otherwise). An input or target
+/// is any Eigen vector expression, row or column, or a std::vector, std::array or std::span of the
+/// layer's scalar, and is copied once. The constructor allocates all memory: `forward`,
+/// `query_readonly` and `train_one` never allocate. They return a reference to the layer's own
+/// output, which the next call overwrites; copy it (`Eigen::VectorXd o = ...`) to keep it.
 ///
 /// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
 /// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
@@ -42,21 +42,18 @@ namespace loglinear {
 /// too, see docs/numerics.md.
 ///
 /// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
-/// of the active levels and O(1) amortised merges; a training step reads the levels once more.
+/// of the active levels and O(1) amortised merges. A training step reads the levels once more.
 /// Concurrent const calls are safe; use `query_readonly(x, workspace)` from several threads.
 ///
 /// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
-///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
-///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
-///                    0.8 to 1.2 times with a delta rule; from half levels 0.7 to 0.9 times with
-///                    -march=x86-64-v3, 1.0 to 1.2 times with v4, but 3 to 4 times without F16C.
-///                    Half levels overflow on ordinary streams: a token that takes the norm of the
-///                    state above 65504 / 4 is refused, in mid-stream, as the 256th of equal tokens
-///                    is whose keys and values are 64 coefficients of size 1. bfloat16 has the
-///                    range of float. See docs/numerics.md, also for what both cost in accuracy
+///                    Eigen::half, which halve the memory of the levels. docs/numerics.md says what
+///                    both cost in accuracy, docs/real_time.md what they cost in time. bfloat16 has
+///                    the range of float. Half numbers end at 65504, and ordinary streams reach
+///                    that: a token that would take the norm of the state above a quarter of it is
+///                    refused, in mid-stream
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -84,22 +81,22 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
-    std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
-    std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
-    double weight_scale = 0.01;  ///< deviation of the drawn weights, >= 0
+    std::optional<double> learning_rate{};  ///< finite, >= 0; unless given, the step rule's own
+    std::optional<Step> step{};  ///< `normalized`, or `sgd` where a learning rate is given
+    std::optional<bool> bias{};  ///< whether projections are W x + b; `normalized` steps: true
+    double weight_scale = 0.01;  ///< standard deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
   /// Allocates the layer and draws its weights from the seed: weight_scale times standard normals
-  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument
-  /// for an option out of its range
+  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`.
+  /// \throws std::invalid_argument for an option out of its range
   explicit LogLinearAttention(const Options& options)
       : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
   /// \name Copies and moves
-  /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
-  /// from, by self-assignment too, is to be assigned to or destroyed, nothing else.
+  /// A copy that throws (the allocator, or a rule's own copy) changes nothing. A layer that has
+  /// been moved from, also by self-assignment, may only be assigned to or destroyed.
   /// \{
   LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
   LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
@@ -110,10 +107,14 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates. All throw std::invalid_argument as the class comment says,
+  /// before anything has changed.
   /// \{
 
-  /// Reads in the layer's read order, then lets the state undergo the token's transition and pushes
-  /// its leaf. In the order `before_push`, the default, it returns what `query_readonly(x)` would.
+  /// Reads the state in the layer's read order, then writes the token: the state undergoes the
+  /// token's transition and takes its leaf. In the default order `before_push` the output is that
+  /// of `query_readonly(x)`.
+  /// \param x  length d_model, finite
   /// \return the output, length d_v
   template <class In>
   const Vector& forward(const In& x) {
@@ -129,8 +130,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::as_writable_column(out) = forward(x);
   }
 
-  /// Reads the state as it stands, in the order `before_push`: no transition, no leaf of x, nothing
-  /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
+  /// Reads the state as it stands, in the order `before_push`, and changes nothing: x has neither
+  /// transition nor leaf here. With `current_apart` weights, lambda_{l+1} weighs level l.
+  /// \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
     const Flush flush;
@@ -143,7 +145,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
-  /// The same with the caller's memory; safe from several threads, a workspace each.
+  /// The same with the caller's memory; safe from several threads, a workspace each. Refuses a
+  /// workspace that is made for a layer of another shape.
   /// \return the output, which lies in the workspace
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
@@ -152,10 +155,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return bound(workspace);
   }
 
-  /// One step of stochastic gradient descent on `1/2 |o - y|^2` and one token of the stream: reads
-  /// after the push (or `current_apart`, if that is the layer's order), steps every weight, then
-  /// writes the state with the old weights. The gradient is that of this step's loss with the state
-  /// before the step held constant: through the leaf and through the token's own transition.
+  /// Learns from one token, then writes it. Reads after the push (or in `current_apart`, if that is
+  /// the layer's order), takes one step of the layer's step rule against the gradient of `1/2 |o -
+  /// y|^2`, then writes the token as the old weights made it. The gradient goes through the token's
+  /// leaf and transition; the state before the token counts as constant.
   /// \param y  target, length d_v, finite; outputs lie in [-1, 1]
   /// \return the output o from before the step
   template <class In, class Target>
@@ -182,22 +185,25 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// Memory for the const `query_readonly` and `level_reads`; allocates.
   [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
 
-  /// Empties the state; weights and the step counter stay.
+  /// Empties the state; weights and the step counter stay. Does not allocate.
   void reset() noexcept { head_.reset(); }
   /// \}
 
   /// \name A span of T tokens at once
   /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole span.
+  /// sequence/chunkwise.hpp) in every read order, and backpropagation through the whole span.
   ///
   /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
-  /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
-  /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
-  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition has
-  /// no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient here.
+  /// either storage order. For chunks of C = 64 tokens a token costs its projections, `C (d_k +
+  /// d_v)` and `log(T / C) d_k d_v` operations. All these functions allocate and copy the state.
+  /// Errors are those of single tokens, before anything has changed. Rules whose kind of transition
+  /// has no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient
+  /// here.
   /// \{
 
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
+  /// Reads and writes as T calls of `forward` do.
+  /// \param x  T x d_model
+  /// \return the outputs, T x d_v
   template <class In>
   Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
@@ -206,9 +212,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight, the state
-  /// before the span held constant; through all reads and all states within the span. Nothing
-  /// changes. \param d_out T x d_v
+  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight. It goes
+  /// through all reads and all states within the span; the state before the span counts as
+  /// constant. The layer does not change.
+  /// \param d_out  T x d_v, finite
   template <class In, class DOut>
   [[nodiscard]] SpanGradient<Scalar> span_gradient(const Eigen::MatrixBase<In>& x,
                                                    const Eigen::MatrixBase<DOut>& d_out) const {
@@ -221,10 +228,11 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole span and T tokens of the
-  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the span, and the gradient goes through the states that its tokens write.
-  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  /// Takes one step against the gradient of `1/2 sum |o - y|^2` over the whole span, and writes its
+  /// T tokens. Reads in the order of `train_one`. Unlike in T calls of `train_one`, the weights
+  /// stay the same within the span, and the gradient goes through the states that its tokens write.
+  /// \param y  T x d_v, finite
+  /// \return the outputs o from before the step, T x d_v
   template <class In, class Target>
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
@@ -243,9 +251,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   }
   /// \}
 
-  /// The same layer, weights, state and counters in another scalar, or in one that is computed with
-  /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
-  /// other scalar's range, of which levels may fill a quarter: 16376 in half
+  /// The same layer in another scalar, or with levels stored as `OtherStored`: weights, state and
+  /// counters. Allocates.
+  /// \throws std::invalid_argument if a number is out of the other scalar's range, of which levels
+  /// may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;

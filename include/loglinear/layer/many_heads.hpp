@@ -21,8 +21,8 @@
 
 namespace loglinear {
 
-/// What a layer of several heads offers beside its tokens: the heads' streams, and weights, those
-/// of the heads and W_out. `MultiHeadAttention` derives from it.
+/// What a layer of several heads offers beside its tokens: the heads' streams, and the weights of
+/// the heads and of W_out. `MultiHeadAttention` derives from it.
 ///
 /// \tparam Layer_  the layer of one head
 template <class Layer_>
@@ -70,9 +70,10 @@ class ManyHeads {
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
     if (!fits) moment.swap(fresh);
   }
-  /// Goes back, or on, to a moment of this stream or of that of another layer, as
-  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
-  /// of another shape, or one that holds nothing; nothing is changed then
+  /// Goes to another moment of this stream, or of another layer's, as
+  /// `LogLinearAttention::restore`. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
+  /// nothing is changed then
   void restore(const Snapshot& moment) {
     if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
@@ -82,9 +83,9 @@ class ManyHeads {
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
-  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
-  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
-  /// changed then
+  /// Appends a part of each head, see `StreamPart`. Copies the heads; allocates.
+  /// \throws std::invalid_argument for another number of heads and as `StreamPart::append_to`;
+  /// nothing is changed then
   template <class Part>
   void append(const std::vector<Part>& parts) {
     detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
@@ -103,8 +104,8 @@ class ManyHeads {
     return heads_.front().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and than `loglinear::thread_count()`.
+  /// Threads that the heads of a token run on: the smallest of the options' `threads`, the number
+  /// of heads and `loglinear::thread_count()`.
   [[nodiscard]] int threads_used() const noexcept {
     return (std::min)({threads_, n_heads(), thread_count()});
   }
@@ -154,6 +155,7 @@ class ManyHeads {
   [[nodiscard]] double learning_rate() const noexcept {
     return heads_.front().learning_rate();
   }  ///< of all heads and W_out
+  /// Sets the learning rate of all heads and of W_out.
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) {
     for (Layer& head : heads_) head.set_learning_rate(learning_rate);
@@ -193,7 +195,7 @@ class ManyHeads {
     return reads;
   }
 
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// From the gradient of the outputs to that of everything. `before` holds the heads before the
   /// span.
   template <class In>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,

@@ -29,8 +29,7 @@ namespace loglinear {
 /// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`, and the first
-/// loop that starts threads.
+/// head changes none of them. Tokens do not allocate, but for the first loop that starts threads.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -100,9 +99,12 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
+  /// Only `make_workspace` allocates, and the first loop that starts threads. All throw as those of
+  /// `LogLinearAttention`; no head has changed then.
   /// \{
 
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  /// All heads read in the layer's order and write. \return the output, overwritten by the next
+  /// call
   template <class In>
   const Vector& forward(const In& x) {
     const Flush flush;
@@ -156,9 +158,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
             detail::zeros<Scalar>(output_.size())};
   }
 
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
+  /// As `LogLinearAttention::train_one`: one step against the gradient of `1/2 |o - y|^2`, through
+  /// W_out into every head, then the token is written. \param y length d_model \return the output o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
@@ -202,7 +203,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_span(x))`; nothing changes. \param d_out T x d_model
+  /// The gradient of `sum(d_out * forward_span(x))`. Nothing changes. \param d_out T x d_model
   template <class In, class DOut>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
@@ -213,8 +214,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out));
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
+  /// One step against the gradient of `1/2 sum |o - y|^2`, through W_out into every head, then the
+  /// T tokens are written; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
@@ -242,7 +243,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] OutputBound bound() const noexcept { return out_.bound(); }
 
  private:
-  /// Sizes whose product is the width of W_out must be checked before the heads are made.
+  /// Checks the sizes, whose product is the width of W_out, before the heads are made.
   static const Options& checked(const Options& options) {
     detail::require_length("d_model", options.d_model);
     detail::require_length("d_k", options.d_k);

@@ -14,8 +14,7 @@
 namespace loglinear {
 
 /// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
-/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
-/// each is a line that asks the head.
+/// `LogLinearAttention` derives from it. Each of its many members asks the head for one thing.
 ///
 /// \tparam Head_  the engine, see layer/detail/head.hpp
 template <class Head_>
@@ -43,25 +42,26 @@ class OneHead {
   /// \}
 
   /// \name A token, each level read apart
-  /// Row w of `reads`, a matrix of `lambda().size()` rows and d_v columns from
-  /// `make_level_reads()`, becomes what the level weight lambda_w would be multiplied by,
+  /// These functions read each level by itself, without level weights and tanh. A matrix from
+  /// `make_level_reads()`, of `lambda().size()` rows and d_v columns, receives them: row w becomes
   ///
-  ///     reads_w = sum of S_l^T q over the levels l that the read order sees at w,
+  ///     reads_w = sum of S_l^T q over the levels l that the read order sees under weight w,
   ///
-  /// zero where there are none, so that `lambda^T reads` is the raw read, to rounding. In the order
-  /// `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A readout of
-  /// your own takes the place of the mixture and the tanh, see `Cascade`. At the cost of one read;
-  /// nothing allocates. \throws std::invalid_argument also for reads of another shape
+  /// which is zero where there are none. So `lambda^T reads` is the raw read, to rounding. In the
+  /// order `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A
+  /// readout of your own can thus take the place of the mixture and the tanh, see `Cascade`. Costs
+  /// one read; nothing allocates.
+  /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
-  /// As `forward`.
+  /// Reads in the layer's read order and writes the token, as `forward`.
   template <class In>
   void forward_levels(const In& x, Rows& reads) {
     const Flush flush;
     head_.stage_levels(x, head_.read_order(), reads);
     head_.commit();
   }
-  /// As `query_readonly`: nothing changes.
+  /// Reads as `query_readonly`: nothing changes.
   template <class In>
   void level_reads(const In& x, Rows& reads) {
     const Flush flush;
@@ -73,9 +73,11 @@ class OneHead {
     const Flush flush;
     head_.query_levels(x, workspace, reads);
   }
-  /// As `train_one`, for any loss of the level reads: `differentiate(reads)` is called with them,
-  /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
-  /// them. Steps every weight but those of the level weights, which have no part in it.
+  /// As `train_one`, for a loss of your own on the level reads. Calls `differentiate(reads)` with
+  /// the reads in the order of `train_one`; it must replace them by the gradient of the loss with
+  /// respect to them. Steps every weight except those of the level weights, on which the loss does
+  /// not depend.
+  /// \throws std::invalid_argument also for a gradient that is not finite
   template <class In, class Differentiate>
   void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
     const Flush flush;
@@ -118,32 +120,33 @@ class OneHead {
     const State plain = log_linear_state();
     return plain.flat_state().template cast<Scalar>();
   }
-  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
-  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
-  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
-  /// changed then
+  /// Jumps to a later count, as if tokens had come that write nothing and have no transition:
+  /// buckets age and merge as they would have. Costs one pass over the active levels whatever the
+  /// count; does not allocate.
+  /// \throws std::invalid_argument unless count >= size(); nothing is changed then
   void advance_to(std::uint64_t count) {
     const Flush flush;
     head_.advance_to(count);
   }
 
-  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Costs a
   /// copy of the active levels, the newest leaves and what is pending; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
     moment.take(stream());
     return moment;
   }
-  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// Writes this moment to a snapshot that exists, whatever it held. Does not allocate if that once
+  /// held a moment of the same shape with as many active levels and leaves. Where it throws
   /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(stream()); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
-  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
-  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
-  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
-  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
-  /// holds nothing; nothing is changed then
+  /// Goes to an earlier or later moment of this stream, or to one of another layer's stream (a
+  /// fork). With the same weights and hyperparameters the stream then goes on as it did from there,
+  /// bit for bit. A snapshot holds only what a stream remembers: this layer keeps its weights,
+  /// hyperparameters and step counter, and takes any snapshot of states of the same shape. Drops a
+  /// staged token. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
+  /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }
   [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
@@ -179,9 +182,10 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Biases of keys and queries that stand where they began become 0 with the first of w_key,
-  /// w_value and w_query that is set. Allocates a copy of it. \throws std::invalid_argument for an
-  /// unknown name, another shape or coefficients that are not finite; nothing is changed then
+  /// Biases of keys and queries begin at constants that suit drawn weights; the first call for
+  /// w_key, w_value or w_query sets to 0 those that have not been set themselves. Allocates a copy.
+  /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
+  /// finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;
@@ -193,16 +197,16 @@ class OneHead {
   [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
   /// Whether each projection has a bias, named after it: `w_key.bias`, ...
   [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are,
-  /// and what an adaptive step remembers, too
+  /// Sets the learning rate. With 0 neither the weights nor what an adaptive step remembers change.
+  /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
   void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
   /// \}
 
-  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
-  /// mode in which denormal numbers are zero.
+  /// The engine, for layers made of layers and for parts of streams. Call it in the mode in which
+  /// denormal numbers are zero.
   [[nodiscard]] Head& as_head() noexcept { return head_; }
   [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
 

@@ -20,23 +20,23 @@ enum class StepRule {
   /// `w <- w - rate m' / (sqrt(v') + epsilon)`, m' and v' being m and v over `1 - b^t`. The size of
   /// the gradient does not matter; that of the inputs does.
   adam,
-  /// An adaptive step for inputs of any scale, in the way of the normalised updates of Ross,
-  /// Mineiro
-  /// and Langford (*Normalized Online Learning*, arXiv:1305.6646): with s_j the root mean square of
-  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
-  /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
+  /// An adaptive step for inputs of any scale, after the normalised updates of Ross, Mineiro and
+  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). With s_j the root mean square of
+  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g
+  /// / (s_j sqrt(v'))` for a weight of input j. For a weight of no input s is 1.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t. Weights that were
-  /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
-  /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
-  /// scales the weights the other way and changes nothing else, as long as it scales all of them,
-  /// or leaves none below 1e-6 of the largest: a value that is smaller than 1e-6 times the largest
-  /// s may be the rounding residue of a 0. It does not count unless its input is known to be
-  /// larger, and s_j is that much while nothing else is known.
+  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t.
+  ///
+  /// Drawn weights are for inputs of size 1. Over the first 32 values of input j that are not 0
+  /// they are therefore divided by s_j too, so that training begins the same at any scale. If all
+  /// inputs are scaled, the weights scale the other way and nothing else changes. That holds also
+  /// if only some are scaled, as long as none falls below 1e-6 of the largest. A value below 1e-6
+  /// times the largest s may be the rounding residue of a 0: it counts only if its input is known
+  /// to be larger, and s_j is 1e-6 times the largest while nothing else is known.
   normalized,
 };
 
-/// What a step rule is called in texts, and the rate that it has unless one is given.
+/// The name of a step rule in texts, and its default learning rate.
 struct StepRuleInfo {
   StepRule rule;          ///< its value
   std::string_view name;  ///< in texts
@@ -49,11 +49,11 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
     {StepRule::adam, "adam", 0.01},
     {StepRule::normalized, "normalized", 0.02},
 }};
-/// The row of a rule, one of the table's.
+/// The entry of a rule in the table.
 [[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
   return step_rule_table[static_cast<std::size_t>(rule)];
 }
-/// Its name in texts.
+/// The name of a rule in texts.
 [[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
   return info_of(rule).name;
 }
@@ -75,8 +75,8 @@ struct Step {
   double beta1 = 0.9;                    ///< of adam, in [0, 1)
   double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
   double epsilon = 1e-8;                 ///< of adam, finite and at least 0
-  /// The longest gradient of all weights of a head, in the units of the rule: longer ones are
-  /// shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  /// The most that the gradient of all weights of a head may measure, in the units of the rule:
+  /// longer ones are shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
   double clip = 0;
 
   /// \throws std::invalid_argument for a number that is out of its range
@@ -96,8 +96,8 @@ struct Step {
 
 namespace detail {
 
-/// What options of a layer say about learning, with what they leave open filled in: where only a
-/// rate is given, it is that of plain gradient descent.
+/// What the options of a layer say about learning, completed: a rate without a step rule is that of
+/// plain gradient descent.
 struct Learning {
   Step step;
   double rate;

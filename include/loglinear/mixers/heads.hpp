@@ -66,7 +66,7 @@ void for_each_group(const HeadInputs<Scalar>& in, Use use) {
                        [&](Index group) { use(group * width, (group + 1) * width); });
 }
 
-/// What a gradient needs of each head, or nullptr where none will be asked for.
+/// What a gradient needs of each head; nullptr if there will be no gradient.
 template <class Scalar>
 using HeadTapes = std::vector<SequenceTape<Scalar>>*;
 
@@ -97,7 +97,7 @@ template <class Scalar>
   });
 }
 
-/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+/// From empty states with as many of `max_levels` levels as T tokens fill; discards the final ones.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
                                                 const ChunkwiseOptions& options,

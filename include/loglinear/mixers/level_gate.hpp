@@ -18,7 +18,7 @@
 
 namespace loglinear {
 
-/// What a mixer makes its level weights of.
+/// How a mixer computes its level weights.
 enum class MixerLevelWeights {
   softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
   mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946
@@ -40,6 +40,9 @@ template <class Options>
 /// \throws std::invalid_argument for an option out of its range
 template <class Options>
 void require_level_options(const Options& o, Index heads) {
+  require_between("the number of level_weights", static_cast<int>(o.level_weights),
+                  static_cast<int>(MixerLevelWeights::softplus),
+                  static_cast<int>(MixerLevelWeights::one_state));
   require_between("level_mlp_size", o.level_mlp_size, Index{0}, largest_dimension);
   require_dimension("the number of heads times num_levels", heads * levels_of_head(o));
 }

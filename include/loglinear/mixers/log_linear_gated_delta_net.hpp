@@ -54,17 +54,21 @@ namespace loglinear {
 /// | l_mlp.0.weight, l_mlp.0.bias   | m x hidden_size, m                | normal, initializer_range; 0            |
 /// | l_mlp.2.weight, l_mlp.2.bias   | V n x m, V n                      | likewise                                |
 ///
-/// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
+/// A query-key head serves num_v_heads / num_heads neighbouring value heads. A published model has
 /// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
-/// What differs from those layers: no attention mask and no packed sequences; the number of level
-/// weights is an option and streams may be longer than it (the last level takes the rest); the
-/// paper's layer ignores allow_neg_eigval, where this mixer and GatedDeltaNet obey it; with
-/// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
-/// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
-/// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
-/// model of N layers divides o_proj by sqrt(2 N) at the start, this does not; everything is
-/// computed in Scalar.
+/// What differs from those layers:
+///
+/// * no attention mask and no packed sequences;
+/// * streams may outgrow the level weights, whose number is an option: the last level takes the
+///   rest;
+/// * the paper's layer ignores allow_neg_eigval, this mixer and GatedDeltaNet obey it;
+/// * with num_v_heads above num_heads, which the paper's layer does not have, L and l_proj go by
+///   value heads;
+/// * `scale` is 1: the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by
+///   sqrt(head_dim), which cancel; GatedDeltaNet itself has 1 / sqrt(head_dim);
+/// * a model of N layers divides o_proj by sqrt(2 N) at the start, this mixer does not;
+/// * everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///
@@ -268,7 +272,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const auto& weight = this->weights()["o_norm.weight"];
     return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
   }
-  /// What beta stays below.
+  /// The bound that beta stays below.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
   Options options_;

@@ -54,11 +54,15 @@ namespace loglinear {
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
 /// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
 ///
-/// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
-/// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
-/// `rmsnorm`); the number of level weights is an option and streams may be longer than it (the last
-/// level takes the rest), where that layer ends; a model of N layers divides out_proj by sqrt(2 N)
-/// at the start, this does not; everything is computed in Scalar.
+/// What differs from that layer:
+///
+/// * no attention mask, no packed sequences, no cap on step sizes (`dt_limit`, which it refuses
+///   too);
+/// * silu and the gated norm are not optional (`hidden_act`, `rmsnorm`);
+/// * streams may outgrow the level weights, whose number is an option: the last level takes the
+///   rest;
+/// * a model of N layers divides out_proj by sqrt(2 N) at the start, this mixer does not;
+/// * everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///

@@ -23,7 +23,7 @@ namespace detail {
 template <class Scalar>
 class StagedTokens;
 
-/// What of a mixer's sizes its cache is made of.
+/// The sizes of a mixer on which its cache depends.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
   int num_levels = 0;                     // level weights, one more than the state's levels
@@ -63,9 +63,9 @@ class MixerCache {
   MixerCache& operator=(MixerCache&&) noexcept = default;
   ~MixerCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
-  /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.
+  /// Number of heads, at least 1; 0 if it was moved from, and every mixer refuses it then.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {

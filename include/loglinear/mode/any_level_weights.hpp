@@ -12,8 +12,8 @@
 
 namespace loglinear {
 
-/// One of the level weightings; a policy of level weights itself, with the numbers of the one that
-/// it holds, bit for bit. A call costs one indirection.
+/// One of the level weightings, chosen at run time. It is a policy of level weights itself, with
+/// the numbers of the weighting that it holds, bit for bit. A call costs one indirection.
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`

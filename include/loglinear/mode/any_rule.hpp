@@ -3,9 +3,9 @@
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
-/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
-/// `prepare` and `pullback` are then compiled apart.
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself. So
+/// a layer is compiled once for a kind and not once for a rule: only `prepare` and `pullback` are
+/// compiled for each rule.
 
 #include <concepts>
 #include <string>
@@ -18,8 +18,8 @@
 
 namespace loglinear {
 
-/// One of several rules with the same transition and the same number of leaves; a rule itself, with
-/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+/// One of several rules with the same transition and the same number of leaves. It is a rule
+/// itself, with the numbers of the rule that it holds, bit for bit. A call costs one indirection.
 template <class First, class... Others>
 class AnyRule {
   static_assert((std::is_same_v<typename First::template Transition<double>,
@@ -82,7 +82,7 @@ class AnyRule {
 
 namespace detail {
 
-/// All rules, and what is left of them when only their key counts.
+/// All rules, and the two that `KeyOnly` reduces them to.
 using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.

@@ -52,10 +52,11 @@ auto with_layer_type(const AttentionMode& mode, const Work& work) {
 
 }  // namespace detail
 
-/// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>` for `LogLinear`, behind the
-/// interface; outputs, states, weights and checkpoints are the same bits. \throws
-/// std::invalid_argument for a config that is not valid
+/// The layer that a config describes, behind the interface `Attention`:
+/// `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or for `LogLinear`
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. Outputs, states, weights and
+/// checkpoints have the same bits as those of that type. Allocates.
+/// \throws std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
 ///     const Eigen::VectorXf& output = layer->forward(x);
@@ -93,9 +94,9 @@ extern template std::unique_ptr<Attention<float>> make_attention<float>(const At
 extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
 #endif
 
-/// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
-/// `MultiHeadAttention` offers and the interface does not, such as whole spans of tokens. `work`
-/// is compiled for every type of layer, 11 of them.
+/// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
+/// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
+/// layer, 11 of them. Throws what `work` throws.
 ///
 ///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>

@@ -16,9 +16,9 @@
 
 namespace loglinear {
 
-/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
-/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
-/// `train_one`, the others nowhere.
+/// Where a layer of this mode bounds its output unless told otherwise. A log-linear layer does so
+/// always. Rules that normalise their key, and HGRN2 (`RuleInfo::bounds_output`), do so in
+/// `forward` and `train_one`; the others nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {

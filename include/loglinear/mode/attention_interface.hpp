@@ -26,8 +26,8 @@ template <class Layer>
 class ErasedAttention;
 }
 
-/// A moment of the stream of an `Attention`, as `StreamSnapshot`: a value that refers to no layer.
-/// Made by `Attention::snapshot`.
+/// A moment of the stream of an `Attention`, made by `Attention::snapshot`: a value that refers to
+/// no layer, as `StreamSnapshot`.
 class AttentionSnapshot {
  public:
   AttentionSnapshot() = default;  ///< holds nothing yet, and no layer can be restored to it
@@ -40,8 +40,8 @@ class AttentionSnapshot {
 };
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
-/// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
-/// vector of the layer's own type is copied once more. It has many members, those of the layer.
+/// its guarantees. A call costs one indirection. A vector argument is copied once more unless it is
+/// an Eigen column vector of the layer's own type.
 template <class Scalar_>
 class Attention {
  public:
@@ -66,8 +66,8 @@ class Attention {
   Attention& operator=(const Attention&) = delete;
 
   /// \name A token
-  /// What is returned is the layer's own output, length d_model, overwritten by the next call.
-  /// None of these allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
+  /// These functions return the layer's own output, length d_model, which the next call overwrites.
+  /// None of them allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
   /// anything has changed.
   /// \{
 
@@ -104,8 +104,9 @@ class Attention {
   }
   /// Memory for it; allocates.
   [[nodiscard]] virtual Workspace make_workspace() const = 0;
-  /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
-  /// length d_model, finite \return the output o from before the step
+  /// Learns from one token and writes it, as `MultiHeadAttention::train_one`.
+  /// \param y  target, length d_model, finite
+  /// \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
@@ -128,13 +129,13 @@ class Attention {
     snapshot(moment);
     return moment;
   }
-  /// The same into a snapshot that exists. Does not allocate where that is one of this layer and
-  /// has grown to size; where it does and throws std::bad_alloc, the snapshot is what it was.
+  /// Writes this moment to a snapshot that exists. Does not allocate if that is one of this layer
+  /// and has grown to size. Where it throws std::bad_alloc, the snapshot is what it was.
   virtual void snapshot(AttentionSnapshot& moment) const = 0;
-  /// Goes back, or on, to a moment of this stream or of that of another layer, as
-  /// `MultiHeadAttention::restore`: hyperparameters and weights are no part of it and stay. Does
-  /// not allocate. \throws std::invalid_argument for a snapshot of another shape or kind of
-  /// transition, or one that holds nothing; nothing is changed then
+  /// Goes to another moment of this stream, or of another layer's, as
+  /// `MultiHeadAttention::restore`. Hyperparameters and weights stay. Does not allocate.
+  /// \throws std::invalid_argument for a snapshot of another shape or kind of transition, or one
+  /// that holds nothing; nothing is changed then
   virtual void restore(const AttentionSnapshot& moment) = 0;
   /// \}
 
@@ -165,7 +166,8 @@ class Attention {
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
   [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
-  /// \throws std::invalid_argument unless finite and >= 0
+  /// Sets the learning rate of all heads and of W_out. \throws std::invalid_argument unless finite
+  /// and >= 0
   virtual void set_learning_rate(double learning_rate) = 0;
   /// \}
 

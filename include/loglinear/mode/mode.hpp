@@ -3,9 +3,9 @@
 #define LOGLINEAR_MODE_MODE_HPP
 
 /// \file
-/// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
-/// `mode_text.hpp` a text and back.
+/// Attention chosen at run time, as a value: a rule with its hyperparameters, in one state or in
+/// the hierarchy, and the weighting of the levels. `mode/attention.hpp` makes a layer of it;
+/// `mode_text.hpp` makes a text of it and reads one.
 
 #include <string_view>
 #include <type_traits>
@@ -92,17 +92,17 @@ requires(Rules::contains<Mode>)  //
   }
 }
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
-/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
-/// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
+/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, the same for
+/// `GatedDeltaProductMode`, and all others are rules already. \throws std::invalid_argument for a
+/// number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
                     mode);
 }
 
-/// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
-/// what it returns: `KeyOnly<DeltaNet>` for a rule that normalises its key, else `KeyOnly<RetNet>`;
-/// all others behave as one of the two.
+/// Calls `visit(rule)` with the `KeyOnly` rule of an inner mode, and returns what it returns:
+/// `KeyOnly<DeltaNet>` for a rule that normalises its key, else `KeyOnly<RetNet>`.
 template <class Visitor>
 decltype(auto) visit_key_only(const InnerMode& mode, Visitor&& visit) {
   const bool normalizes = std::visit(

@@ -13,16 +13,17 @@
 
 namespace loglinear {
 
-/// What `parse_mode` throws: a std::invalid_argument whose message says at which column what was
-/// found and what would have been legal there.
+/// What `parse_mode` throws: a std::invalid_argument whose message names the column, what was found
+/// there and what would have been legal.
 class ModeSyntaxError : public std::invalid_argument {
  public:
-  /// \param column as `column()` \param what what was found and what would have been legal
+  /// \param column  as `column()`
+  /// \param what    what was found and what would have been legal
   ModeSyntaxError(std::size_t column, const std::string& what)
       : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
         column_(column) {}
 
-  /// Where in the text: 1 is its first byte, its size + 1 its end.
+  /// The column in the text: 1 is its first byte, its size + 1 its end.
   [[nodiscard]] std::size_t column() const noexcept { return column_; }
 
  private:

@@ -11,12 +11,12 @@
 ///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
 ///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
-/// the value of its `level_weights` is a level weighting with its own arguments, as in
+/// Spaces may stand between these. `log_linear` has its inner mode in front of its arguments. The
+/// value of its `level_weights` is a level weighting with its own arguments, as in
 /// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists
-/// them all. What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. Names and ranges are what each rule and each weighting says of itself, `info`
-/// and `hyperparameters`.
+/// them all. An argument that is left out has its default; that of `lambda_init` is not a number
+/// but the word `1/max_levels`. Names and ranges come from `info` and `hyperparameters` of each
+/// rule and each weighting.
 
 #include <string>
 #include <string_view>
@@ -31,8 +31,8 @@
 
 namespace loglinear {
 
-/// A mode as text, with those arguments that differ from their defaults; `parse_mode` reads the
-/// same mode back, bit for bit, if it is valid.
+/// A mode as text, with the arguments that differ from their defaults. `parse_mode` reads a valid
+/// mode back bit for bit. Allocates.
 [[nodiscard]] inline std::string to_text(const AttentionMode& mode) {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }

@@ -95,11 +95,10 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
 
 }  // namespace detail
 
-/// What a layer is, a line for each thing: its rule, level weights, sizes, levels, read order, the
-/// number of its parameters, and the bytes of its weights and of its levels when all of them are
-/// filled. Memory for work, which no state remembers, is not counted. A rule of your own has the
-/// name and hyperparameters that it gives itself, see hyperparameters.hpp. Costs a pass over the
-/// names of the weights; allocates.
+/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, the number of its
+/// parameters, and the bytes of its weights and of its levels when all of them are filled. Memory
+/// for work is not counted. A rule of your own appears under the name and hyperparameters that it
+/// gives itself, see hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
@@ -108,7 +107,7 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
                                                                     detail::level_bytes(layer));
 }
 
-/// The same of a layer of several heads; rule, sizes and levels are those of each head.
+/// The same for a layer of several heads; rule, sizes and levels are those of each head.
 template <class Layer>
 [[nodiscard]] std::string summary(const MultiHeadAttention<Layer>& layer) {
   const auto heads = static_cast<std::size_t>(layer.n_heads());
@@ -118,7 +117,7 @@ template <class Layer>
                                    heads * detail::level_bytes(layer.head(0)));
 }
 
-/// The same of a layer chosen at run time, whose mode stands for rule, levels and level weights.
+/// The same for a layer chosen at run time, whose mode stands for rule, levels and level weights.
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();

@@ -13,9 +13,9 @@
 namespace loglinear {
 
 /// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
-/// values of the tokens that the next one sees. It grows with the stream, with a window up to
-/// 2 (window - 1) x columns numbers. A plain value: copy it to branch a stream. One that was moved
-/// from is empty and has no columns, so that every layer refuses it.
+/// values of the tokens that the next one sees. It grows with the stream, with a window up to 2
+/// (window - 1) x columns numbers. It is a plain value: copy it to branch a stream. A cache that
+/// was moved from is empty and has no columns, so that every layer refuses it.
 ///
 /// Where memory is refused, or an argument, every member leaves the cache as it was.
 template <class Scalar>
@@ -24,9 +24,10 @@ class AttentionCache {
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Index = Eigen::Index;
 
-  /// \param window  tokens that one sees, itself included; 0 for all \param columns  of a token's
-  /// keys, all heads side by side, at least 1 \throws std::invalid_argument for a size out of its
-  /// range. Does not allocate
+  /// Begins a stream. Does not allocate.
+  /// \param window   tokens that one sees, itself included; 0 for all
+  /// \param columns  of a token's keys, all heads side by side, at least 1
+  /// \throws std::invalid_argument for a size out of its range
   AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {
     detail::require_between("window", window, Index{0}, most_tokens);
     detail::require_between("columns", columns, Index{1}, most_tokens);
@@ -53,11 +54,11 @@ class AttentionCache {
   }
   ~AttentionCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const { return size_; }
   /// Tokens of the window; 0 for all.
   [[nodiscard]] Index window() const { return window_; }
-  /// Of keys and of values; 0 of one that was moved from.
+  /// Columns of keys and of values; 0 if it was moved from.
   [[nodiscard]] Index columns() const { return columns_; }
   /// Tokens that are kept.
   [[nodiscard]] Index kept() const {
@@ -77,8 +78,8 @@ class AttentionCache {
   /// The same of the values.
   [[nodiscard]] Matrix values_in_order() const { return in_order(values_); }
 
-  /// Makes room for so many more tokens, so that `append` does not allocate. \throws
-  /// std::invalid_argument for a number out of its range
+  /// Makes room for `tokens` more tokens, so that `append` does not allocate.
+  /// \throws std::invalid_argument for a number out of its range
   void reserve(Index tokens) {
     detail::require_between("tokens to reserve", tokens, Index{0}, most_tokens);
     const Index most = window_ == 0 ? 2 * most_tokens : window_ - 1;

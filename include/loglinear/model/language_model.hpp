@@ -41,13 +41,13 @@ namespace loglinear {
 ///     logits = model.step(token, cache);              // one token more
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
-/// A whole sequence takes the chunkwise form on all threads, O(T log T); a token costs the products
-/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, but
-/// that attention keeps the tokens of its window, or all without one.
+/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs the products
+/// with all weights and O(active levels) of a head's state. A stream needs constant memory, except
+/// for attention: that keeps the tokens of its window, or all tokens without one.
 ///
 /// Const member functions may run at the same time, on different caches. They allocate. \throws of
 /// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
-/// another model's shape, or where finite weights overflow on the way; caches are unchanged then.
+/// another model's shape, or where finite weights overflow; caches are unchanged then.
 ///
 /// \tparam Scalar_  float or double
 template <class Scalar_>
@@ -59,15 +59,14 @@ class LanguageModel {
   using Cache = LanguageModelCache<Scalar>;
   using Tokens = std::span<const std::int32_t>;
 
-  /// Allocates and draws all weights: those of mixers as `LogLinearMamba2` and
-  /// `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range, from the
-  /// mixer's seed. \param keep_narrow  whether projections, embedding and head are kept in
-  /// bfloat16, each block rounded before the next is drawn \throws std::invalid_argument for an
-  /// option out of its range
+  /// Allocates and draws all weights from the mixer's seed: those of mixers as `LogLinearMamba2`
+  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range. \param
+  /// keep_narrow  whether projections, embedding and head are kept in bfloat16, each block rounded
+  /// before the next is drawn \throws std::invalid_argument for an option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
   LanguageModel(const LanguageModel&) = default;
   LanguageModel(LanguageModel&&) noexcept = default;
-  /// All or nothing: where memory is refused the model stays as it was.
+  /// Where memory is refused the model stays as it was.
   LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
   LanguageModel& operator=(LanguageModel&&) noexcept = default;
   ~LanguageModel() = default;
@@ -111,7 +110,7 @@ class LanguageModel {
   /// \name Sequences and streams
   /// \{
 
-  /// An empty cache, the beginning of a stream.
+  /// An empty cache, the beginning of a stream. Allocates
   [[nodiscard]] Cache make_cache() const {
     std::vector<typename Cache::Layer> layers;
     for (const auto& block : blocks_) layers.push_back(block.make_cache());
@@ -123,15 +122,15 @@ class LanguageModel {
     Cache cache = make_cache();
     return logits(tokens, cache);
   }
-  /// The same for the next tokens of a stream, in pieces of any size: to rounding those of one
-  /// pass. Copies the cache
+  /// The same for the next tokens of a stream. Pieces of any size give the logits of one pass, to
+  /// rounding. Copies the cache
   [[nodiscard]] Matrix logits(Tokens tokens, Cache& cache) const {
     Matrix all(static_cast<Index>(tokens.size()), options_.vocab_size);
     pass(tokens, cache,
          [&](const Matrix& x, Index first) { all.middleRows(first, x.rows()) = head(x); });
     return all;
   }
-  /// The next tokens of a stream, and the logits after the last one alone. \throws
+  /// Takes the next tokens of a stream. \return the logits after the last one alone. \throws
   /// std::invalid_argument also where there is no token. Copies the cache
   Vector prefill(Tokens tokens, Cache& cache) const {
     if (tokens.empty()) detail::fail("the number of tokens", 0, "at least 1");
@@ -142,16 +141,16 @@ class LanguageModel {
     });
     return last;
   }
-  /// One token more. \return the logits after it
+  /// Takes one token more. \return the logits after it
   Vector step(std::int32_t token, Cache& cache) const {
     Cache* const only = &cache;
     Vector logits_after(options_.vocab_size);  // before the cache changes
     logits_after = step({&token, 1}, {&only, 1}).row(0).transpose();
     return logits_after;
   }
-  /// One token more of each of several streams, which need not stand at the same place: one product
-  /// for all of them wherever weights are met. \param caches  one for each token, none of them
-  /// twice \return a row a stream
+  /// Takes one token more of each of several streams, which may stand at different places. All of
+  /// them share one product with each weight. \param caches  one for each token, none of them twice
+  /// \return a row a stream
   Matrix step(Tokens tokens, std::span<Cache* const> caches) const;
   /// \}
 

@@ -18,9 +18,9 @@ class LanguageModel;
 
 /// Where a stream through a `LanguageModel` stands: the cache of each of its blocks.
 ///
-/// Made empty by `LanguageModel::make_cache`. A plain value: a copy is a snapshot, and assigning it
-/// back takes tokens back, to the bit. Its size does not change with the stream, but for
-/// blocks of attention, which grow up to their window, or for ever without one.
+/// `LanguageModel::make_cache` makes an empty one. It is a plain value: a copy is a snapshot, and
+/// assigning it back takes tokens back, to the bit. Its size stays the same, except for blocks of
+/// attention, which grow up to their window, or for ever without one.
 template <class Scalar>
 class LanguageModelCache {
  public:
@@ -29,14 +29,14 @@ class LanguageModelCache {
 
   LanguageModelCache(const LanguageModelCache&) = default;
   LanguageModelCache(LanguageModelCache&&) noexcept = default;
-  /// All or nothing: where memory is refused the cache stays as it was.
+  /// Where memory is refused the cache stays as it was.
   LanguageModelCache& operator=(const LanguageModelCache& other) {
     return *this = LanguageModelCache(other);
   }
   LanguageModelCache& operator=(LanguageModelCache&&) noexcept = default;
   ~LanguageModelCache() = default;
 
-  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  /// Tokens seen since the cache was made or reset; 0 if it was moved from.
   [[nodiscard]] std::uint64_t size() const {
     if (layers_.empty()) return 0;
     return std::visit([](const auto& layer) { return layer.size(); }, layers_.front());

@@ -31,8 +31,8 @@ struct AttentionLayers {
 
 /// How to build a `LanguageModel`, under the names of flash-linear-attention.
 ///
-/// The mixer's options choose the family, its names in files, and every block's mixer but those
-/// that `attn` lists; their hidden_size and norm_eps are those of the whole model, and their
+/// The mixer's options choose the family, its names in files, and the mixer of every block that
+/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. Their
 /// `level_weights` = one_state makes the twin with one state.
 struct LanguageModelOptions {
   Eigen::Index vocab_size = 256;       ///< tokens are 0 ... vocab_size - 1; 256 for bytes

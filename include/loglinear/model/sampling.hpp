@@ -21,8 +21,8 @@ struct SamplingOptions {
 };
 
 /// Draws tokens from logits: token i with probability proportional to exp(logits_i / temperature)
-/// among the top_k most likely, of which the lower numbers come first where logits are the same.
-/// The same seed draws the same tokens.
+/// among the top_k most likely. Where logits are the same, lower numbers count as more likely. The
+/// same seed draws the same tokens.
 class Sampler {
  public:
   /// \throws std::invalid_argument for an option out of its range
@@ -33,8 +33,9 @@ class Sampler {
     detail::require_between("top_k", options.top_k, Eigen::Index{0}, Eigen::Index{1} << 30);
   }
 
-  /// The next token. \param logits  a vector of at least one number \throws std::invalid_argument
-  /// where one is not finite. O(n) for n logits, with top_k O(n log n). Allocates
+  /// The next token. O(n) for n logits, with top_k O(n log n). Allocates.
+  /// \param logits  a vector of at least one number
+  /// \throws std::invalid_argument where one is not finite
   template <class Derived>
   std::int32_t operator()(const Eigen::MatrixBase<Derived>& logits) {
     static_assert(Derived::IsVectorAtCompileTime, "a Sampler takes the logits of one token");

@@ -112,9 +112,10 @@ class SlidingWindowAttention {
   /// An empty cache for this layer's options.
   [[nodiscard]] Cache make_cache() const { return Cache(options_.window_size, kv_columns()); }
 
-  /// The next outputs of a stream. \param x  T x hidden_size \throws std::invalid_argument for a
-  /// wrong size, a cache of another shape, or where finite input overflows; the cache is unchanged
-  /// then
+  /// The next outputs of a stream. Allocates.
+  /// \param x  T x hidden_size
+  /// \throws std::invalid_argument for a wrong size, a cache of another shape, or where finite
+  /// input overflows; the cache is unchanged then
   [[nodiscard]] Matrix forward(const Matrix& x, Cache& cache) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("x", x, x.rows(), hidden_size_);

@@ -69,14 +69,14 @@ template <class Scalar>
 namespace loglinear::mpi {
 
 /// One sequence over many ranks: each holds consecutive tokens, those of rank 0 first, and gets
-/// their reads, which are those of `loglinear::chunkwise` of all tokens in one process. A rank may
-/// hold any number of tokens, none among them. Called by all ranks.
+/// their reads. These are the reads of `loglinear::chunkwise` of all tokens in one process. A rank
+/// may hold any number of tokens, or none. All ranks call it.
 ///
 /// \param in       this rank's tokens; level weights are those of their places in the stream, as in
 ///                 the rows of the whole array
-/// \param state    on rank 0 the state before all tokens, on the others any of its shape; in the
-///                 end on each rank the state after its own tokens, so that the last rank has the
-///                 one after all of them
+/// \param state    on rank 0 the state before all tokens, on the others any of its shape; becomes
+///                 on each rank the state after its own tokens, so that the last rank has the one
+///                 after all of them
 /// \param ranks    the processes
 /// \param options  the same on all ranks
 /// \param tape     takes what a gradient needs, if given: on all ranks or on none

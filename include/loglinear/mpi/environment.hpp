@@ -14,9 +14,9 @@
 
 namespace loglinear::mpi {
 
-/// Begins MPI and ends it, for a program that does not do so itself: one object, the first of
-/// `main`. The thread that makes it is the one that calls the functions of this room; they share
-/// work out to other threads, which never call MPI.
+/// Begins MPI and ends it, for a program that does not do so itself. Make one object, the first of
+/// `main`. Only the thread that makes it may call the functions of this room; they share work out
+/// to other threads, which never call MPI.
 ///
 /// A rank that gives up by itself has to say so, since the others may be waiting for it:
 ///
@@ -27,7 +27,7 @@ namespace loglinear::mpi {
 ///       environment.end_job(error.what());
 ///     }
 ///
-/// Where an exception leaves its scope all the same, it ends the job without its words.
+/// If an exception leaves its scope all the same, it ends the job without a message.
 class Environment {
  public:
   /// \throws std::runtime_error where MPI cannot begin, or supports no threads beside the one that

@@ -8,16 +8,16 @@ namespace loglinear::mpi {
 
 /// How states go from rank to rank.
 enum class Schedule {
-  /// All ranks compute at once, each from empty levels at its absolute count. What they leave for
-  /// states from before them goes through an exclusive scan; then each adds the reads of what came
+  /// All ranks compute at once, each from empty levels at its absolute count. An exclusive scan
+  /// carries the states from rank to rank; then each rank adds the reads of the states that came
   /// in. For any number of heads; equal to one process to rounding.
   scan,
-  /// Head after head: a rank takes the states of a head from the one before it, runs its tokens and
-  /// hands them on, while that one is at the next head. P ranks are at work together for H - P + 1
-  /// of H + P - 1 steps, so that H should be several times P. The bits are those of one process
-  /// that takes the same stretches one after the other; and of one pass where they begin at
-  /// multiples of the chunk size, but for gradients of a hierarchy of one level, which are those
-  /// to rounding.
+  /// Head after head: a rank takes the states of a head from the rank before it, runs its tokens
+  /// and hands the states on, while the rank before is at the next head. P ranks work at the same
+  /// time for H - P + 1 of H + P - 1 steps, so H should be several times P. The bits are those of
+  /// one process that takes the same stretches one after the other. Where the stretches begin at
+  /// multiples of the chunk size they are those of one pass, except gradients of a hierarchy of one
+  /// level, which equal those to rounding.
   pipelined,
 };
 

@@ -69,12 +69,13 @@ class Ranks {
   int rank_ = 0, count_ = 1;
 };
 
-/// Does some work on every rank and comes back in the same way on all of them: where it throws on
-/// one, all throw what the lowest such rank has thrown, by its name. So no rank waits for one that
-/// has given up. The work itself must not wait for other ranks.
+/// Does some work on every rank and ends in the same way on all of them: where it throws on some,
+/// all throw what the lowest of these ranks has thrown, with that rank's number. So no rank waits
+/// for one that has given up. The work itself must not wait for other ranks. Costs one reduction of
+/// an int.
 ///
 /// \throws std::invalid_argument where that is what was thrown there, else std::runtime_error:
-/// "loglinear: on rank 2: k[3, 1] is nan; it must be finite". Costs one reduction of an int
+/// "loglinear: on rank 2: k[3, 1] is nan; it must be finite"
 template <class Work>
 void together(const Ranks& ranks, Work work) {
   const std::exception_ptr thrown = detail::caught(work);

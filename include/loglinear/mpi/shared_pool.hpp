@@ -21,10 +21,10 @@
 
 namespace loglinear::mpi {
 
-/// Many streams with keys, shared out over ranks: each rank has a `StreamPool` of those that are
-/// its own, and every rank knows whose a key is. A key goes to a rank by a hash that is the same
-/// everywhere, until `move` has given it to another. A rank steps its streams by itself; tokens
-/// reach it as the program likes.
+/// Many streams with keys, shared out over ranks. Each rank has a `StreamPool` of its own streams,
+/// and every rank knows which rank has a key. A hash that is the same everywhere gives each key to
+/// a rank, until `move` gives it to another. A rank steps its streams by itself; how tokens reach
+/// it is up to the program.
 ///
 ///     if (pool.is_mine(key)) mine.push_back(pool.stream(key));
 ///     ...
@@ -76,11 +76,11 @@ class SharedPool {
     return all;
   }
 
-  /// Gives a key to another rank, with its stream if there is one, which goes on there with the
-  /// same numbers: what is sent is its checkpoint, the states of its heads. Called by all ranks
-  /// with the same arguments. \throws std::invalid_argument on all ranks for a rank that does not
-  /// exist and for arguments that differ, std::runtime_error for other failures of one; everything
-  /// is as it was then. One message, of the active levels
+  /// Gives a key to another rank. Its stream, if there is one, goes on there with the same numbers:
+  /// its checkpoint, the states of its heads, is sent in one message, of the active levels. All
+  /// ranks call it with the same arguments.
+  /// \throws std::invalid_argument on all ranks for a rank that does not exist and for arguments
+  /// that differ, std::runtime_error for other failures of one; everything is as it was then
   void move(Key key, int to) {
     require_same(key, to);
     const int from = owner(key);

@@ -28,9 +28,9 @@ namespace loglinear::mpi {
   return ranks.is_first() ? 0 : before;
 }
 
-/// One stream from parts that many ranks have computed: each rank has ingested consecutive tokens
-/// into its part, those of rank 0 first, and `stream` on rank 0 becomes the one that has taken all
-/// of them, from which the live stream goes on. Called by all ranks.
+/// Joins the parts of one stream that many ranks have computed. Each rank has ingested consecutive
+/// tokens into its part, those of rank 0 first. `stream` on rank 0 becomes the stream that has
+/// taken all of them, and goes on from there. All ranks call it.
 ///
 /// \param stream  on rank 0 the stream that has taken the tokens before all parts; on others any
 ///                stream of the same options, which stays as it is
@@ -81,12 +81,13 @@ void append(Layer& stream, const StreamPart<Layer, product>& part, const Ranks& 
   if (ranks.is_first()) stream = std::move(*merged);
 }
 
-/// A layer, with its stream and its weights, or another object that a checkpoint takes, from one
-/// rank to all others, which have one of the same options. Called by all ranks. \throws
-/// std::invalid_argument on all ranks, by the name of the rank and of the option, for other options
-/// or another shape on one of them, std::runtime_error for other failures; all objects are as they
-/// were then. Compared are the options that `load` of a checkpoint compares (see
-/// checkpoint/configuration.hpp). Needs a copy of the object
+/// Copies a layer, with its stream and its weights, or another object that a checkpoint takes, from
+/// one rank to all others, which have an object of the same options. All ranks call it. Compares
+/// the options that `load` of a checkpoint compares (see checkpoint/configuration.hpp). Needs a
+/// copy of the object.
+/// \throws std::invalid_argument on all ranks, by the name of the rank and of the option, for other
+/// options or another shape on one of them, std::runtime_error for other failures; all objects are
+/// as they were then
 template <class Object>
 void broadcast(Object& object, int from, const Ranks& ranks) {
   std::vector<std::byte> bytes;

@@ -15,12 +15,12 @@
 namespace loglinear {
 
 /// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
-/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
-/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// each i in [0, n), on any threads and in any order, and returns when all these calls have
+/// returned. `body` throws nothing, may be called from several threads at once, and ends with the
 /// call. Results do not depend on the threads.
 ///
-/// Results are whole whatever it does: a pass that it runs again is ignored, and the library itself
-/// runs those that it has left out. So what it throws does not come back.
+/// An executor cannot spoil a result: the library ignores a pass that runs twice, and runs those
+/// that were left out itself. Therefore it also ignores what an executor throws.
 ///
 ///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
 ///       tbb::parallel_for(Eigen::Index{0}, n, body);
@@ -41,9 +41,9 @@ struct ThreadSettings {
 
 }  // namespace detail
 
-/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
-/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
-/// has said, before that as many as there are processors for this program.
+/// The most threads that a call of this library uses, the caller's among them. Heads, sequences,
+/// streams and stretches of a sequence are shared out to them. It is what `set_thread_count` has
+/// set, or else the number of processors that this program may use.
 [[nodiscard]] inline int thread_count() noexcept {
   std::atomic<int>& threads = detail::thread_settings().threads;
   int now = threads.load(std::memory_order_relaxed);
@@ -54,17 +54,17 @@ struct ThreadSettings {
   return now;
 }
 
-/// Sets it, for the whole program, from the next call on. Results have the same bits with any
-/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
-/// 1024
+/// Sets `thread_count()`, for the whole program, from the next call on. Results have the same bits
+/// with any number of threads; with 1 the library starts none.
+/// \throws std::invalid_argument unless 1 to 1024
 inline void set_thread_count(int count) {
   detail::require_between("the number of threads", count, 1, detail::most_threads);
   detail::thread_settings().threads.store(count, std::memory_order_relaxed);
 }
 
 /// Replaces the library's threads by the caller's executor, for the whole program; an empty one
-/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
-/// says only whether the executor is asked at all, which it is from 2 on.
+/// brings them back. Do not call it while a call of the library runs on another thread. The
+/// executor is asked where `thread_count()` is at least 2; its value does not matter otherwise.
 inline void set_executor(Executor executor) {
   detail::thread_settings().executor = std::move(executor);
 }

@@ -17,13 +17,13 @@
 
 namespace loglinear {
 
-/// Many streams at once, as a server has them: each a hierarchy of H heads of one shape, stepped
-/// together for any subset (continuous batching), added, removed, forked, taken out and put back at
-/// any time. A pool that has been moved from is one without streams.
+/// Many streams at once, as a server has them: each a hierarchy of H heads of one shape. Any subset
+/// of them is stepped together (continuous batching), and streams are added, removed, forked, taken
+/// out and put back at any time. A pool that has been moved from has no streams.
 ///
-/// A stream takes memory for its active levels alone, `active_level_count(size)` blocks of
-/// `H d_k d_v` numbers, from one arena that all streams share; what a merge or a removal leaves is
-/// used again. Streams are known by numbers; those of removed streams are used again, too.
+/// A stream takes memory only for its active levels, `active_level_count(size)` blocks of `H d_k
+/// d_v` numbers, from one arena that all streams share. Blocks that a merge or a removal leaves are
+/// used again. Each stream has a number; numbers of removed streams are used again too.
 ///
 /// \tparam Scalar_  float or double
 template <class Scalar_>
@@ -50,12 +50,12 @@ class StreamPool {
     return std::count_if(streams_.begin(), streams_.end(),
                          [](const Stream& stream) { return stream.is_used; });
   }
-  /// Bytes of the arena, those in use and those to be used again.
+  /// Bytes of the arena: blocks in use, and blocks that will be used again.
   [[nodiscard]] std::size_t byte_count() const { return arena_.byte_count(); }
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
 
-  /// An empty stream. \return its number
+  /// Begins an empty stream. \return its number, the lowest that is free
   Index add() {
     Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
@@ -64,8 +64,8 @@ class StreamPool {
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream; does not allocate, but the first time in a copy of a pool. \throws
-  /// std::invalid_argument for a number that no stream has
+  /// Ends a stream and keeps its blocks for others. Does not allocate, but the first time in a copy
+  /// of a pool. \throws std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
     arena_.reserve(0);
@@ -75,8 +75,8 @@ class StreamPool {
     std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
-  /// A second stream that goes on from where one stands. \return its number \throws
-  /// std::invalid_argument for a number that no stream has
+  /// Begins a copy of a stream, which goes on from the same state; copies its active levels.
+  /// \return the number of the copy \throws std::invalid_argument for a number that no stream has
   Index fork(Index stream) {
     arena_.reserve(level_count(at(stream)));
     const Index copy = add();
@@ -90,8 +90,8 @@ class StreamPool {
     }
     return copy;
   }
-  /// A moment of a stream: the states of its heads, plain values that `chunkwise` of a batch takes,
-  /// and `restore`. \throws std::invalid_argument for a number that no stream has
+  /// The states of a stream's heads, plain values that `chunkwise` of a batch and `restore` take.
+  /// Allocates. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] BatchStates<Scalar> snapshot(Index stream) const {
     const Stream& from = at(stream);
     BatchStates<Scalar> heads(
@@ -105,8 +105,8 @@ class StreamPool {
     }
     return heads;
   }
-  /// A stream becomes what these states are: a snapshot, or what a prompt has left in the states of
-  /// a batch. \throws std::invalid_argument for a number that no stream has and for states of
+  /// Replaces the states of a stream, by a snapshot or by what `chunkwise` of a batch has made of a
+  /// prompt. \throws std::invalid_argument for a number that no stream has and for states of
   /// another number, shape or of different sizes; nothing is changed then
   void restore(Index stream, const BatchStates<Scalar>& heads) {
     Stream& old = at(stream);
@@ -136,9 +136,11 @@ class StreamPool {
     old = std::move(fresh);
   }
 
-  /// One token of each of some streams, in any order: sequence b of the arrays belongs to stream
-  /// `streams[b]`. Reads and states are those of `step` of a batch to rounding, and the same to the
-  /// bit whichever streams go together and on however many threads.
+  /// Takes one token of each of some streams, in any order: sequence b of the arrays belongs to
+  /// stream `streams[b]`. Reads and states are those of `step` of a batch, to rounding. Their bits
+  /// depend neither on which streams go together nor on the number of threads. A head costs
+  /// O(active levels x d_k x d_v); heads are shared out to `thread_count()` threads. Allocates
+  /// where the arena grows.
   ///
   /// \param in   T = 1, B = streams.size(); lambda has at least one column for each level that a
   ///             token sees. A pool of max_levels 1 needs none

@@ -20,25 +20,25 @@
 
 namespace loglinear {
 
-/// A stream of keys and values, and what it expects for a key on all time scales at once: a
-/// hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
+/// A stream of keys and values with an estimate of the value for any key, on all time scales at
+/// once. It is a hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
 ///
 ///     read:   num_l, mass_l = S_l^T q for every level l
 ///             e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa)
 ///     write:  push the leaf q (y, 1)^T
 ///
-/// It is a table of means per key that chooses no decay: the last estimate e_0 leans on the recent
-/// past as far as that has seen the key, and on the older past for the rest. As features of
+/// It is a table of means per key without a chosen decay: the last estimate e_0 follows the recent
+/// past as far as that has seen the key, and the older past for the rest. As features of
 /// `RecursiveLeastSquares` all estimates together are as good as a bank of tables with well-chosen
-/// decays, not better; on a stream whose one best decay is known they gain nothing over it.
+/// decays, not better. On a stream whose one best decay is known they gain nothing over it.
 ///
 ///     predict:  rls.predict(cascade.features(key))
 ///     learn:    rls.update(cascade.features(key), y);  cascade.write(key, y);
 ///
 /// Coefficients of keys should be at least 0 (one-hot, softmax, squares), see `CascadeReadout`.
 /// Errors: std::invalid_argument with name, value and legal range, before anything has changed. A
-/// read costs one pass over the active levels, or over the rows of them where the key is not zero;
-/// a write O(1) amortised passes over a level. Neither allocates.
+/// read costs one pass over the active levels, or over those of their rows where the key is not
+/// zero. A write costs O(1) amortised passes over a level. Neither allocates.
 template <class Scalar_ = double>
 class Cascade {
  public:
@@ -73,11 +73,15 @@ class Cascade {
         places_(detail::array_size(options.d_k)) {}
 
   /// \name A token
+  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only
+  /// `grow_keys` allocates. All throw std::invalid_argument for a wrong size, a number that is not
+  /// finite, or where a result would not be; nothing has changed then.
   /// \{
 
-  /// The estimates for a key, which nothing has to have been written for: row l is e_l, row 0 the
-  /// last. Nothing of the stream changes. \param key length d_k, finite \return max_levels x
-  /// outputs, overwritten by the next call
+  /// The estimates for a key, also for one that was never written: row l is e_l, row 0 the last.
+  /// The stream does not change.
+  /// \param key  length d_k, finite
+  /// \return max_levels x outputs, overwritten by the next call
   template <class Key>
   const Matrix& read(const Key& key) {
     const detail::FlushToZero<Scalar> flush;
@@ -100,7 +104,8 @@ class Cascade {
     detail::copy(estimates.data(), estimates.size(), features_.data());
     return features_;
   }
-  /// The next token of the stream: under this key there was y. \param y length outputs, finite
+  /// Writes the next token of the stream: under this key there was y.
+  /// \param y  length outputs, finite
   template <class Key, class Value>
   void write(const Key& key, const Value& y) {
     const detail::FlushToZero<Scalar> flush;
@@ -114,9 +119,11 @@ class Cascade {
   /// Forgets every token.
   void reset() noexcept { state_.reset(); }
   /// Makes keys longer: what was written stays under their first coefficients, and nothing is under
-  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. \param d_k
-  /// the new length, d_k() to 2^26 \throws std::invalid_argument out of that range; nothing is
-  /// changed then, nor where it throws std::bad_alloc. Copies all levels; allocates
+  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. Copies all
+  /// levels; allocates.
+  /// \param d_k  the new length, d_k() to 2^26
+  /// \throws std::invalid_argument out of that range; nothing is changed then, nor where it throws
+  /// std::bad_alloc
   void grow_keys(Index d_k) {
     detail::require_between("d_k to grow to", d_k, this->d_k(), Index{1} << 26);
     State grown(state_.max_levels(), d_k, state_.d_v());
@@ -133,9 +140,11 @@ class Cascade {
   }
   /// \}
 
-  /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
-  /// calls, to the bit. \param keys T x d_k \param y T x outputs \return the features, T x
-  /// feature_count(); allocates, and copies the state
+  /// Takes T tokens at once, a row each: reads each key, then writes it with its y. The numbers are
+  /// those of T calls, to the bit. Allocates and copies the state.
+  /// \param keys  T x d_k
+  /// \param y     T x outputs
+  /// \return the features, T x feature_count()
   template <class Keys, class Values>
   Matrix forward_span(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& y) {
     detail::require_size("keys (columns)", keys.cols(), d_k());
@@ -161,8 +170,8 @@ class Cascade {
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }  ///< tokens so far
   /// The hierarchy; column `outputs()` of a level is its mass.
   [[nodiscard]] const State& state() const noexcept { return state_; }
-  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` leads
-  /// to that of the level reads, and `level_reads_pullback` from there to that of the key.
+  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` gives
+  /// the gradient of the level reads, and `level_reads_pullback` makes that of the key from it.
   [[nodiscard]] Readout& readout() noexcept { return readout_; }
   [[nodiscard]] const Readout& readout() const noexcept { return readout_; }  ///< read-only
 

@@ -16,7 +16,7 @@
 
 namespace loglinear {
 
-/// The cascade: one weighted mean out of the reads of all levels, without a choice of time scale.
+/// The cascade: one weighted mean of the reads of all levels, without a choice of time scale.
 ///
 /// Where every token's value is (y, 1), the read of a level is a numerator and a mass,
 /// `num_l = sum_s (k_s . q) y_s` and `mass_l = sum_s (k_s . q)` over the tokens s of its bucket.
@@ -77,7 +77,7 @@ class CascadeReadout {
   [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
   [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
   [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
-  /// \throws std::invalid_argument unless finite, positive and not denormal in the scalar
+  /// Sets kappa. \throws std::invalid_argument unless positive and not denormal in the scalar
   void set_kappa(double kappa) {
     const auto rounded = static_cast<Scalar>(kappa);
     if (!(detail::is_finite(rounded) && rounded >= (std::numeric_limits<Scalar>::min)())) {
@@ -85,7 +85,8 @@ class CascadeReadout {
     }
     kappa_ = rounded;
   }
-  /// What the next estimates start from. \param prior length outputs, finite
+  /// Sets what the next estimates start from. \param prior  length outputs, finite \throws
+  /// std::invalid_argument for another prior. Does not allocate
   template <class Derived>
   void set_prior(const Eigen::MatrixBase<Derived>& prior) {
     detail::require_size("the prior", prior.size(), outputs());
@@ -141,8 +142,9 @@ class CascadeReadout {
   ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
   ///     d kappa = sum_l g_l . (e_(l+1) - e_l) / (mass_l + kappa)         d prior = g_M
   ///
-  /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
-  /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
+  /// where g_l is the gradient with respect to e_l.
+  /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
+  /// \param d_reads      M x (outputs + 1), overwritten
   /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,

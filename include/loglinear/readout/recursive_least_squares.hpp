@@ -20,12 +20,11 @@ namespace loglinear {
 ///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
 ///     P <- (P - K phi^T P) / f
 ///
-/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
-/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
-/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
-/// and positive by construction, however many updates. Forgetting would let P grow without bound in
-/// directions that the features never take; therefore no coefficient of D grows beyond
-/// `max_covariance`.
+/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as `P =
+/// U D U^T`, U unit upper triangular and D a positive diagonal, and Bierman's algorithm updates it
+/// (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric and
+/// positive through any number of updates. Forgetting would let P grow without bound in directions
+/// that the features never take; therefore no coefficient of D grows beyond `max_covariance`.
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
@@ -87,7 +86,7 @@ class RecursiveLeastSquares {
   }                                                                     ///< all or nothing
   RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
 
-  /// Forgets every sample: Theta = 0, P = p0 I.
+  /// Forgets every sample: Theta = 0, P = p0 I. Does not allocate.
   void reset() {
     weights_.setZero();
     upper_.setIdentity();
@@ -96,7 +95,9 @@ class RecursiveLeastSquares {
     updates_ = 0;
   }
 
-  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs. \throws
+  /// std::invalid_argument for a wrong size, or where a number or the result is not finite. Does
+  /// not allocate
   template <class Features>
   const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
     const detail::FlushToZero<Scalar> flush;
@@ -105,7 +106,8 @@ class RecursiveLeastSquares {
     return prediction_;
   }
 
-  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
+  /// Learns one sample. \return the prediction from before it, that of `predict(phi)`. \throws as
+  /// `predict`, or where an update would not be finite; nothing is learnt then. Does not allocate
   template <class Features, class Target>
   const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
     const detail::FlushToZero<Scalar> flush;

@@ -10,8 +10,10 @@
 
 namespace loglinear {
 
-/// The delta rule: what the key retrieves is replaced by the value,
-/// `S <- S + k^ (v - S^T k^)^T = (I - k^ k^^T) S + k^ v^T` with `k^ = k / |k|` (0 below 1e-12).
+/// The delta rule: the value replaces what the key retrieves.
+///
+///     S <- S + k^ (v - S^T k^)^T = (I - k^ k^^T) S + k^ v^T
+///     k^ = k / |k|, or 0 where |k| < 1e-12
 ///
 /// Schlag, Irie, Schmidhuber, *Linear Transformers Are Secretly Fast Weight Programmers*,
 /// arXiv:2102.11174, with write strength 1; Yang et al., arXiv:2406.06484. Transition: the identity

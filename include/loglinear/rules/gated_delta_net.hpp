@@ -21,9 +21,10 @@ enum class Beta {
   return {"fixed", "per_token"};
 }  ///< their names in a text
 
-/// The gated delta rule: forget, then replace what the key retrieves,
-/// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
-/// 1e-12), `b = beta_scale` or `sg(w_beta_scalar . x + beta_bias)`.
+/// The gated delta rule: forget, then replace what the key retrieves.
+///
+///     S <- a (I - b k^ k^^T) S + b k^ v^T,   k^ = k / |k|, or 0 where |k| < 1e-12
+///     a = sg(w_gate . x + gate_bias),   b = beta_scale or sg(w_beta_scalar . x + beta_bias)
 ///
 /// Yang, Kautz, Hatamizadeh, *Gated Delta Networks: Improving Mamba2 with Delta Rule*,
 /// arXiv:2412.06464, equation 10. Transition: a scalar minus a matrix of rank one. Own weights:

@@ -11,8 +11,9 @@
 
 namespace loglinear {
 
-/// Gated linear attention with one gate for the state, `S <- a S + k v^T`,
-/// `a = sg(w_gate . x + gate_bias)`.
+/// Gated linear attention with one gate for the whole state:
+///
+///     S <- a S + k v^T,   a = sg(w_gate . x + gate_bias)
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, section 4.1, with the gate shared by all key rows. Transition: one decay for

@@ -11,8 +11,9 @@
 
 namespace loglinear {
 
-/// Gated linear attention with a gate for each key row, `S <- diag(w) S + k v^T`,
-/// `w = sg(W_gate x + gate_bias)`.
+/// Gated linear attention with a gate for each key row:
+///
+///     S <- diag(w) S + k v^T,   w = sg(W_gate x + gate_bias)
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, equation 3. Transition: a decay per key row. Own weights: `w_gate_vec`

@@ -12,8 +12,9 @@
 
 namespace loglinear {
 
-/// Hawk: a gated recurrence on a vector, `h <- a * h + b * v`, `a = sg(W_alpha x + gate_bias)`,
-/// `b = sg(W_beta x + input_bias)`, column by column.
+/// Hawk: a gated recurrence on a vector, column by column.
+///
+///     h <- a * h + b * v,   a = sg(W_alpha x + gate_bias),   b = sg(W_beta x + input_bias)
 ///
 /// After De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient
 /// Language Models*, arXiv:2402.19427, in a simpler form with two independent gates; `RGLRU` is the

@@ -11,12 +11,13 @@
 
 namespace loglinear {
 
-/// HGRN2: a forget gate with a lower bound for each key row, `S <- diag(w) S + k v^T`,
-/// `w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)`.
+/// HGRN2: a forget gate with a lower bound for each key row.
 ///
-/// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with the key
-/// projected rather than tied to the gate. Transition: a decay per key row. Own weights:
-/// `w_hgrn2_gate` (d_k x d_model).
+///     S <- diag(w) S + k v^T,   w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
+///
+/// After Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with a key
+/// of its own; `TiedHGRN2` ties the key to the gate, as published. Transition: a decay per key row.
+/// Own weights: `w_hgrn2_gate` (d_k x d_model).
 struct HGRN2 {
   double lower_bound = 0.9;  ///< the fastest forgetting, in [0, 1)
   double gate_bias = 0;      ///< added before every sigmoid

@@ -3,9 +3,9 @@
 #define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
 
 /// \file
-/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
-/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
-/// tables are made from it. A rule of one's own may leave it out.
+/// What a rule or a level weighting says about itself, in one place: its names, and of each
+/// hyperparameter the name, the legal range and values to show it with. Checks, mode texts, tests,
+/// benchmarks and tables are made from it. A rule of your own may leave it out.
 ///
 ///     struct MyRule {
 ///       double gate_bias = 0;
@@ -60,16 +60,16 @@ struct Range {
   [[nodiscard]] constexpr bool operator==(const Range&) const = default;
 };
 
-/// One hyperparameter. Those that are no numbers have all values of their type.
+/// One hyperparameter. If it is not a number, every value of its type is legal.
 struct Hyperparameter {
   std::string_view name;         ///< of the member, and in a text
   Range range{};                 ///< what is legal
   double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+  std::optional<double> slow{};  ///< forgets a stream in some 10,000 tokens; the
                                  ///< default unless given
 };
 
-/// What a rule, or a level weighting, is called, and what a table says of it.
+/// The names of a rule or a level weighting, and what a table says about it.
 struct RuleInfo {
   std::string_view name;        ///< of its type, as errors name it
   std::string_view text;        ///< in a text
@@ -79,7 +79,7 @@ struct RuleInfo {
                                ///< do so too where keys are normalised
 };
 
-/// A rule with those hyperparameters with which it forgets slowly.
+/// A rule with hyperparameters that make it forget slowly.
 template <class Rule>
 [[nodiscard]] Rule slow() {
   Rule rule;
@@ -96,7 +96,7 @@ template <class Rule>
 
 namespace detail {
 
-/// What says of itself what it is called and what its hyperparameters are.
+/// A type that has a name and a list of its hyperparameters.
 template <class Type>
 concept Described = requires {
   { Type::info.name } -> std::convertible_to<std::string_view>;
@@ -143,7 +143,7 @@ void require_legal(std::string_view, const Hyperparameter&, const Value& value) 
   }
 }
 
-/// Throws unless every hyperparameter has a legal value; names the first that has not.
+/// Throws unless every hyperparameter has a legal value; names the first that does not.
 template <Described Type>
 void require_legal(const Type& described) {
   Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {

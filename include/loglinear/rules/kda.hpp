@@ -22,7 +22,7 @@ namespace loglinear {
 /// with k^ = k / |k| and q^ = q / |q| (0 below 1e-12).
 ///
 /// Kimi Team, *Kimi Linear: An Expressive, Efficient Attention Architecture*, arXiv:2510.26692,
-/// with one matrix for the decays where the paper has the product of two narrow ones; its
+/// with one matrix for the decays, where the paper has the product of two narrow ones. The paper's
 /// convolutions, output gate and norm belong to a mixer. Transition: a diagonal minus a matrix of
 /// rank one. Own weights: `w_dt_vec` (d_k x d_model), `w_beta_scalar` (1 x d_model), and the free
 /// scalar `A_log` and free vector `dt_bias` (d_k), which start at constants.

@@ -10,11 +10,12 @@
 
 namespace loglinear {
 
-/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
-/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+/// A rule reduced to its key: `S <- S + k v^T`. The key is `k / |k|` (0 below 1e-12) if `Rule`
+/// normalises its key. There is no transition, no gate and no weight of the rule's own; states are
+/// always `d_k x d_v`.
 ///
-/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
-/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+/// The Rust crate irithyll takes no more than this of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Use the rule itself to have it applied in full.
 template <class Rule>
 struct KeyOnly {
   static constexpr bool normalizes_key = detail::normalizes_key<Rule>();

@@ -134,10 +134,9 @@ struct NormalizedMixture {
 
 /// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
 /// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
+/// flat, and training stops there; a mean does not grow. Use it for endless streams with rules that
+/// do not forget, `KeyOnly<...>`; docs/state.md has figures. Past the last level its sum does grow,
+/// unless that level forgets or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
@@ -262,7 +261,7 @@ template <class Policy>
   }
 }
 
-/// Whether a layer of this policy is compiled with the step of one state.
+/// Whether a layer of this policy is compiled with the step for one state.
 template <class Policy>
 [[nodiscard]] constexpr bool has_one_state() {
   if constexpr (requires { Policy::is_chosen_at_run_time; }) {

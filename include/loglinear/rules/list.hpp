@@ -3,14 +3,15 @@
 #define LOGLINEAR_RULES_LIST_HPP
 
 /// \file
-/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
-/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
-/// and the table of them are made from the list and from what each rule says of itself
+/// All inner rules, in one list. For a new rule add its file in `rules/`, its include and its line
+/// here. Modes and their texts, the run-time factory, the loops of the tests, the benchmark and the
+/// table of all rules are made from the list and from what each rule says about itself
 /// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
 
 #include "loglinear/rules/delta_net.hpp"
 #include "loglinear/rules/delta_product.hpp"
 #include "loglinear/rules/gated_delta_net.hpp"
+#include "loglinear/rules/gated_delta_product.hpp"
 #include "loglinear/rules/gla.hpp"
 #include "loglinear/rules/gla_vector.hpp"
 #include "loglinear/rules/hawk.hpp"
@@ -22,6 +23,7 @@
 #include "loglinear/rules/rg_lru.hpp"
 #include "loglinear/rules/rwkv.hpp"
 #include "loglinear/rules/rwkv7.hpp"
+#include "loglinear/rules/tied_hgrn2.hpp"
 #include "loglinear/rules/type_list.hpp"
 
 namespace loglinear {
@@ -41,11 +43,13 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2,                      //
     KDA,                         //
-    RGLRU>;
+    RGLRU,                       //
+    TiedHGRN2,                   //
+    GatedDeltaProductMode>;
 
 namespace detail {
 
-/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+/// The rules that a mode stands for: itself if it is a rule, else those that it lists.
 template <class Mode>
 struct RulesOf {
   using Type = TypeList<Mode>;
@@ -63,7 +67,8 @@ template <class... Modes>
 
 }  // namespace detail
 
-/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`,
+/// and the same of `GatedDeltaProductMode`.
 using RuleTypes = decltype(detail::rules_of_all(Rules{}));
 
 }  // namespace loglinear

@@ -13,8 +13,9 @@
 
 namespace loglinear {
 
-/// Mamba-2's rule: a step size discretises both the decay and the input,
-/// `D = softplus(w_dt . x + dt_bias)`, `S <- exp(-D exp(A_log)) S + D k v^T`.
+/// Mamba-2's rule: one step size discretises both the decay and the input.
+///
+///     S <- exp(-D exp(A_log)) S + D k v^T,   D = softplus(w_dt . x + dt_bias)
 ///
 /// Dao and Gu, *Transformers are SSMs*, arXiv:2405.21060, section 7; lifted in Guo et al.,
 /// arXiv:2506.04761, section 3.4. Transition: one decay for the state. Own weights: `w_dt`

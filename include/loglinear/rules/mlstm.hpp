@@ -11,12 +11,13 @@
 
 namespace loglinear {
 
-/// The matrix memory of xLSTM with sigmoid gates, `S <- f S + i k v^T`,
-/// `f = sg(w_gate . x + gate_bias)`, `i = sg(w_gate2 . x + input_bias)`.
+/// The matrix memory of xLSTM with sigmoid gates:
 ///
-/// Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3, without
-/// the normaliser state. Transition: one decay for the state. Own weights: `w_gate` and `w_gate2`
-/// (1 x d_model each).
+///     S <- f S + i k v^T,   f = sg(w_gate . x + gate_bias),   i = sg(w_gate2 . x + input_bias)
+///
+/// After Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3,
+/// without exponential gates, stabiliser and normaliser, which `ExponentialGates` has. Transition:
+/// one decay for the state. Own weights: `w_gate` and `w_gate2` (1 x d_model each).
 struct MLSTM {
   double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
   double input_bias = 0;  ///< added before the input gate's sigmoid

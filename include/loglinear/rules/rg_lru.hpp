@@ -21,11 +21,11 @@ namespace loglinear {
 ///     h <- a * h + sqrt(1 - a^2) * (i * v)
 ///
 /// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. How large the
-/// input enters follows from the decay, so that the state stays of the size of v. The state is one
-/// key row, with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a
-/// decay per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free
-/// vector `Lambda` (d_v), which starts at a constant.
+/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The size of the
+/// input follows from the decay, so that the state stays as large as v. The state is one key row,
+/// with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a decay
+/// per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free vector
+/// `Lambda` (d_v), which starts at a constant.
 struct RGLRU {
   double initial_lambda = 2;  ///< where Lambda starts; the paper draws 4.3 to 9: slow decays
   double gate_bias = 0;       ///< added before the sigmoid of r, the recurrence gate

@@ -13,8 +13,9 @@
 
 namespace loglinear {
 
-/// RWKV: an exponential decay with a learned rate and exponential keys,
-/// `S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T`.
+/// RWKV: an exponential decay with a learned rate, and exponential keys.
+///
+///     S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T
 ///
 /// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
 /// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:

@@ -20,10 +20,9 @@ namespace loglinear {
 ///     S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T
 ///
 /// Peng et al., *RWKV-7 "Goose" with Expressive Dynamic State Evolution*, arXiv:2503.14456,
-/// equations 9 to 17. With `decay_first` what is removed has already decayed: the transition is
-/// then
-/// `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one. Own
-/// weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
+/// equations 9 to 17. With `decay_first` the update removes from the decayed state: the transition
+/// is then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one.
+/// Own weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
 /// `w_alpha_rk` (d_k).
 struct RWKV7 {
   bool decay_first = false;  ///< remove from the decayed state instead of the older one

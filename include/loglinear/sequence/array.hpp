@@ -105,11 +105,12 @@ struct OwnedRows {
 ///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
 ///   have it viewed, `const auto part = all.middleRows(8, 4)`.
 ///
-/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
-/// been moved from is absent. An array without coefficients is absent, whatever its shape.
+/// A copy of a view is a view of the same memory; a copy of an array that owns its numbers owns a
+/// copy of them. An array that has been moved from is absent, and so is one without coefficients,
+/// whatever its shape.
 ///
-/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it. Another array that is made of such a part copies it, unless the part has a name.
+/// It is itself a read-only Eigen expression. What is made of it, such as `in.q.row(0)`, refers to
+/// it; another array that is made of such a part copies it, unless the part has a name.
 ///
 /// \tparam Scalar_  float, double, ...: that of everything it is made from
 template <class Scalar_>
@@ -124,8 +125,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   /// Absent. Does not allocate.
   SequenceArray() noexcept : View(nothing()) {}
 
-  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
-  /// a copy.
+  /// Any Eigen matrix or vector of this scalar. Allocates where the list above says that it copies.
   template <detail::EigenObject In>
   requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
       : SequenceArray(Views<In>(), std::forward<In>(in)) {}
@@ -142,7 +142,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   SequenceArray(const SequenceArray& other)
       : Owned(other),
         View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
-  /// Takes over what the other owns, which is absent then.
+  /// Takes over what the other owns; the other is absent then.
   SequenceArray(SequenceArray&& other) noexcept
       : Owned(std::move(other)), View(static_cast<const View&>(other)) {
     std::destroy_at(&other);

@@ -68,8 +68,8 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 
 }  // namespace detail
 
-/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute all states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) numbers together.
 template <class Scalar>
 struct SequenceTape {
   Eigen::Index chunk_size = 0;  ///< tokens of a chunk
@@ -90,7 +90,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearSt
                              Index chunk_size) {
   return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
 }
-/// From an empty state of as many levels as there can be, which nobody will ask for.
+/// The tape of a pass without a state: it begins at an empty one of as many levels as there can be.
 template <class Scalar>
 SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
   return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
@@ -101,22 +101,22 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
 /// in O(T log T).
 ///
-/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// It gives the numbers of `dense` and `recurrent`, to rounding, for every combination of inputs. A
+/// prompt in pieces of any size, or token by token, gives the numbers of one pass. Numbers below
 /// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \param in       the tokens
-/// \param state    the state before them, and in the end the one after the last push
+/// \param state    the state before the tokens; becomes the one after the last push
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
 /// the state would overflow or a read would not be finite; nothing is changed then
 ///
-/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call. A long sequence is
-/// shared out to `thread_count()` threads, with the same bits on any number of them: some three
-/// chunks a thread are then under way, each with the states before it.
+/// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
+/// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
+/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
+/// about three chunks a thread are then in work, each with the states before it.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,
@@ -137,7 +137,7 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+/// Refuses a state that does not fold what overflows into the last level.
 template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
 requires(Overflow != LastLevel::fold) void chunkwise(
     const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
@@ -147,7 +147,8 @@ requires(Overflow != LastLevel::fold) void chunkwise(
                 "leaves of a state whose last level forgets or halves one by one");
 }
 
-/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+/// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
+/// discards the final state. Errors and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
     const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},

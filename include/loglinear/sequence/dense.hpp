@@ -9,11 +9,12 @@
 
 namespace loglinear {
 
-/// The sequence form by its definition, every query against every earlier token: the oracle.
+/// The sequence form by its definition, every query against every earlier token: the oracle of the
+/// tests.
 ///
 /// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
-/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
-/// with `recurrent` and `chunkwise` but the level arithmetic.
+/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). It shares
+/// nothing with `recurrent` and `chunkwise` but the level arithmetic.
 ///
 /// \param in       the tokens
 /// \param initial  the state before them, which is read, not changed; its size says where the
@@ -78,7 +79,8 @@ template <class Scalar>
   return out;
 }
 
-/// The same from an empty state with as many levels as the sequence needs.
+/// Overload without a state: begins at an empty one of as many levels as the sequence needs. Errors
+/// and cost are those above.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in) {
   const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed

@@ -71,7 +71,7 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 /// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
 /// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
 /// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
-/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | Gated DeltaNet, KDA      | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
 /// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
 /// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
 /// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |

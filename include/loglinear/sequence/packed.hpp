@@ -52,7 +52,7 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \param in          the tokens of all sequences
 /// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
 ///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
+/// \param states      the state before each sequence; becomes the state after it
 /// \param options     the size of chunks
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
@@ -75,10 +75,14 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+/// The gradient of `sum(d_out * out)` of packed sequences; computes the states first, not the
+/// reads.
 ///
+/// \param in, cu_seqlens, options  as above
 /// \param initial  the state before each sequence
+/// \param d_out    the gradient with respect to the reads, T x d_v
 /// \return the gradients; `state` holds those of all initial states, one below the other
+/// \throws std::invalid_argument as `chunkwise` above and `chunkwise_gradient` of one sequence
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,

@@ -125,16 +125,16 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 
 }  // namespace detail
 
-/// The sequence form one token after the other through the hierarchy: every level undergoes the
-/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+/// The sequence form one token after the other: every level undergoes the token's transition and is
+/// read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
 ///
 /// \param in     the tokens
-/// \param state  the state before them, and in the end the one after the last push
+/// \param state  the state before the tokens; becomes the one after the last push
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
 /// or a read would not be finite; nothing is changed then
 ///
-/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
+/// O(T levels d_k d_v); allocates the reads and a copy of the active levels.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix recurrent(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state) {

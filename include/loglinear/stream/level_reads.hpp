@@ -51,12 +51,12 @@ void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overf
 /// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
 /// being the gradient d_l with respect to row l of the reads.
 ///
-/// \param d_reads  max_levels x d_v; rows of empty levels have no part in it
+/// \param d_reads  max_levels x d_v; rows of empty levels are ignored
 /// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
 ///
 /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where the
-/// result would not be finite. Costs what `level_reads` does. Does not allocate for `d_reads` that
-/// lie in memory row by row.
+/// result would not be finite. Costs what `level_reads` does. Does not allocate if the rows of
+/// `d_reads` are contiguous in memory.
 template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class DReads,
           class DQuery>
 void level_reads_pullback(

@@ -35,15 +35,14 @@ namespace loglinear {
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
 /// object and the heap is never used.
 ///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
-/// everything is computed in float: arguments and results are float, and a coefficient is rounded
-/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
-/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
-/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
-/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float. Numbers below std::numeric_limits<Scalar>::min() count as zero, see
-/// docs/numerics.md. It has many members, since a user's own algorithm may look into every level.
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, levels are stored narrow and everything is
+/// computed in float: arguments and results are float, and a coefficient is rounded once for each
+/// operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, since rounding
+/// takes that back at each token: use a layer, which keeps such factors apart, instead of `undergo`
+/// for each token. bfloat16 has the range of float. Half numbers end at 65504: what would take the
+/// sum of the levels' Frobenius norms above a quarter of that is refused, in mid-stream. Equal
+/// leaves of unit vectors do so after 16,376 tokens, those of 64 coefficients of size 1 after 255.
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -103,8 +102,8 @@ class LogLinearState {
 
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
-  /// destroyed, nothing else.
+  /// std::bad_alloc nothing is changed. A state that has been moved from may only be assigned to or
+  /// destroyed.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -159,17 +158,17 @@ class LogLinearState {
     levels_.advance_to(count);
   }
 
-  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
-  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
-  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
-  /// it; then
+  /// Adds a state of the same count, level by level. This joins consecutive parts of a stream that
+  /// were computed apart: the later part begins as an empty state with `advance_to(n)`, n being the
+  /// number of tokens before it, and then
   ///
   ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
   ///     earlier.advance_to(later.size());
   ///     earlier.add(later);
   ///
-  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
-  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  /// gives the state of the whole exactly, for every pair of counts. \throws std::invalid_argument
+  /// for another shape or count, or where the sum could overflow; nothing is changed then. Does not
+  /// allocate
   void add(const LogLinearState& later) {
     const Flush flush;
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
@@ -204,9 +203,9 @@ class LogLinearState {
     });
   }
 
-  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate, unless the scalar is narrow.
+  /// Lets every level undergo `S <- L S diag(r)`: one pass over the active levels. \throws
+  /// std::invalid_argument if the transition has another shape or is not finite, or the state could
+  /// overflow; nothing is changed then. Does not allocate, unless the scalar is narrow.
   template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
     const Flush flush;
@@ -247,8 +246,8 @@ class LogLinearState {
     });
   }
 
-  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
-  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  /// The same state in another scalar, coefficient by coefficient. Allocates unless `is_inline`.
+  /// \throws std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
     const detail::FlushToZero<detail::Accumulator<Other>> flush;

@@ -17,12 +17,12 @@
 
 namespace loglinear {
 
-/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
-/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
-/// for late corrections of a stream.
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit. Use
+/// it for speculative decoding, where a draft of several tokens is tried and its wrong end dropped,
+/// and for late corrections of a stream.
 ///
-/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
-/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs x_t since. To take tokens back
+/// it restores the last snapshot before them and repeats the tokens in between. That is exact
 /// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
@@ -34,10 +34,11 @@ namespace loglinear {
 /// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
 ///   far where these are fewer.
 ///
-/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
-/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
-/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
-/// the stream from its beginning, of which every input is kept.
+/// The constructor makes room for up to 1024 tokens; more is allocated as tokens come. After that
+/// neither call allocates, once every snapshot, that of a rewind included, has been taken with as
+/// many active levels as there are. N and E may be up to 2^63 - 1. If E is larger than the stream,
+/// no snapshot is taken: a rewind then repeats the stream from its beginning, and every input is
+/// kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -54,8 +55,8 @@ class Rewindable {
     Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
   };
 
-  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
-  /// std::invalid_argument for an option out of its range
+  /// Takes over a layer with its stream; the tokens in it cannot be taken back.
+  /// \throws std::invalid_argument for an option out of its range
   Rewindable(Layer layer, const Options& options)
       : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
     detail::require_positive("depth", depth_);
@@ -70,8 +71,9 @@ class Rewindable {
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
-  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
-  /// std::invalid_argument as the layer; nothing is changed then
+  /// Writes a token, as `forward` of the layer.
+  /// \return the output, overwritten by the next call
+  /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
@@ -90,7 +92,7 @@ class Rewindable {
     return layer_.query_readonly(x);
   }
 
-  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// Takes the last `tokens` tokens back: the stream is what it was before them, to the bit.
   /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
   void rewind(Index tokens) {
     detail::require_between("tokens to take back", tokens, Index{0}, rewindable());

@@ -16,15 +16,15 @@
 
 namespace loglinear {
 
-/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
-/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
-/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
-/// and as many leaves a token, and whose rule has this kind of transition.
+/// A moment of a stream: what a layer remembers, in its internal form. A layer that is restored to
+/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: any
+/// layer takes it whose max_levels, d_k, d_v and number of leaves a token are the same, and whose
+/// rule has the same kind of transition.
 ///
 /// It holds the active levels, the leaves that stand apart and the products of transitions that
-/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
-/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
-/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+/// levels have yet to undergo: about `active_level_count()` matrices. It grows to the largest
+/// moment it has held and then never allocates again. It is a plain value that refers to no layer:
+/// copy it, move it and keep it as long as you like.
 ///
 /// \tparam Kind    the kind of transition of the layer's rule
 /// \tparam Stored  what levels are stored as
@@ -36,23 +36,25 @@ class StreamSnapshot {
 
   /// Holds nothing yet, and no layer can be restored to it.
   StreamSnapshot() = default;
-  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
-  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
+  StreamSnapshot(const StreamSnapshot&) = default;  ///< allocates
+  StreamSnapshot(StreamSnapshot&& other) noexcept {
+    *this = std::move(other);
+  }  ///< empties `other`
   StreamSnapshot& operator=(const StreamSnapshot& other) {
     return *this = StreamSnapshot(other);
   }  ///< allocates; where that throws, nothing is changed
   StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
     held_.swap(other.held_);
     return *this;
-  }  ///< an exchange
+  }  ///< exchanges both
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
     return held_ ? held_->levels.size() + static_cast<std::uint64_t>(held_->buffer.count()) : 0;
   }
 
-  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
-  /// transitions apart.
+  /// Bytes of the levels and leaves that it holds, which taking and restoring it copies. Products
+  /// of transitions are not counted.
   [[nodiscard]] std::size_t byte_count() const noexcept {
     return held_ ? held_->levels.byte_count() + held_->buffer.byte_count() : 0;
   }
@@ -60,8 +62,8 @@ class StreamSnapshot {
   /// \name For layers
   /// \{
 
-  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
-  /// held, or nothing
+  /// Makes room for what `stream` is now; what is held stays.
+  /// \return false where another shape is held, or nothing
   template <class Stream>
   [[nodiscard]] bool reserve(const Stream& stream) {
     if (!held_ || !(held_->shape == stream.shape())) return false;

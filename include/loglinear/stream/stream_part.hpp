@@ -22,24 +22,24 @@ class MultiHeadAttention;
 
 /// How large the product of a part's transitions may be.
 enum class PartProduct {
-  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
-  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+  compact,  ///< at most a vector: for diagonal transitions, whose products are diagonal
+  matrix,   ///< for any transition; a key_rows x key_rows matrix if it is not diagonal
 };
 
-/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
-/// of a long prompt on several threads or machines, or a stream of which one part is used again
-/// and again.
+/// A part of a stream that is computed without the tokens before it and appended later. Use it to
+/// compute a long prompt in parts, on several threads or machines, or to append one part to several
+/// streams.
 ///
-/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
-/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
-/// r along; a level of the earlier part, having undergone them, falls whole into the level that
-/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
-/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
-/// rounded differently.
+/// The state after the part is linear in the state before it, `S -> P S diag(r) + own`, where P and
+/// r are the products of the part's transitions. So the part starts at its absolute count with
+/// empty levels and computes P and r as well. To append it, each earlier level undergoes P and r
+/// and then falls whole into the level that holds its tokens at the end. Appending is exact for
+/// every pair of counts, also past the last level: the state is that of one stream to the rounding
+/// of sums, and to the bit where nothing is rounded differently.
 ///
 /// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
-/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
-/// numbers and O(key_rows^2) a token.
+/// transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) operations a token.
 ///
 /// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 /// \tparam product  what may be carried along
@@ -54,8 +54,8 @@ class StreamPart {
  public:
   using Layer = Layer_;
 
-  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
-  /// own stream does not matter. Copies the layer, allocates.
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`; the
+  /// layer's own stream does not matter. Copies the layer; allocates.
   StreamPart(Layer layer, std::uint64_t first)
       : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
     layer_.reset();
@@ -67,9 +67,10 @@ class StreamPart {
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
 
-  /// Takes the next token: writes without an output, which would depend on the tokens before the
-  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
-  /// then. Does not allocate
+  /// Takes the next token. There is no output, which would depend on the tokens before the part.
+  /// Does not allocate.
+  /// \param x  length d_model
+  /// \throws std::invalid_argument as `forward`; nothing is changed then
   template <class In>
   void write(const In& x) {
     const Flush flush;
@@ -82,9 +83,9 @@ class StreamPart {
     return layer_.size();
   }  ///< tokens before it and in it
 
-  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
-  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
-  /// then. Allocates
+  /// Appends the part that follows this one. Allocates.
+  /// \throws std::invalid_argument unless `later` begins where this one ends, for another shape, or
+  /// where numbers get out of range; nothing is changed then
   void append(const StreamPart& later) {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
@@ -92,10 +93,10 @@ class StreamPart {
     product_.follow(later.product_, scratch.data());
   }
 
-  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
-  /// one that has taken its tokens, too. \throws std::invalid_argument unless
-  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
-  /// changed then. Allocates
+  /// Appends the part to a stream that has taken exactly the tokens before it; `stream` has then
+  /// taken those of the part too. Allocates.
+  /// \throws std::invalid_argument unless `stream.size() == first()`, for another shape, or where
+  /// numbers get out of range; nothing is changed then
   void append_to(Layer& stream) const {
     if (stream.size() != first_) {
       detail::fail("the first token of the part to append", first_,
@@ -138,19 +139,21 @@ class StreamPart {
   std::uint64_t first_;
 };
 
-/// A part of the stream of several heads: one of each, that are written and appended together.
-/// Members as above; what throws for one head changes none of them.
+/// A part of the stream of several heads: one part of each head, which are written and appended
+/// together. Members as above; what throws for one head changes none of them.
 template <class Head, PartProduct product>
 class StreamPart<MultiHeadAttention<Head>, product> {
  public:
   using Layer = MultiHeadAttention<Head>;
 
-  /// As above; of the layer only the heads are copied.
+  /// As above. Copies only the heads of the layer.
   StreamPart(const Layer& layer, std::uint64_t first) {
     for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
   }
 
-  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  /// Takes the next token, with every head.
+  /// \param x  length d_model
+  /// \throws std::invalid_argument as `forward`; no head is changed then
   template <class In>
   void write(const In& x) {
     for (auto& head : heads_) head.stage(x);
@@ -164,8 +167,8 @@ class StreamPart<MultiHeadAttention<Head>, product> {
     return heads_.front().size();
   }  ///< tokens before it and in it
 
-  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
-  /// for another number of heads
+  /// Appends the part that follows this one.
+  /// \throws std::invalid_argument as for one head, and for another number of heads
   void append(const StreamPart& later) {
     detail::require_size("the heads of the part to append",
                          static_cast<detail::Index>(later.heads_.size()),

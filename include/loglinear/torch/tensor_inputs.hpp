@@ -11,13 +11,14 @@
 
 namespace loglinear {
 
-/// Sequences of T tokens, B of them with H heads each, as tensors: `SequenceInputs` of every head,
-/// under the same names; its table says which of them make which rule. What is absent stays an
-/// undefined tensor; beside tokens one without numbers, of whatever shape, is absent too.
+/// Sequences of T tokens, B of them with H heads each, as tensors. They are the arrays of
+/// `SequenceInputs` for every head, under the same names; its table says which arrays make which
+/// rule. Leave an array that is absent undefined; a tensor without numbers is absent too, whatever
+/// its shape, where there are tokens.
 ///
 /// All are float or all double, on the CPU, strided. Nothing is copied unless a tensor's last
 /// dimension is not contiguous, or tokens share memory (a stride of 0 along T, as `expand` makes),
-/// or beta has n > 1: of such a tensor each head is copied once.
+/// or beta has n > 1: each head of such a tensor is copied once.
 struct TensorInputs {
   at::Tensor q;             ///< queries, [B, T, H, d_k]
   at::Tensor k;             ///< keys, [B, nT, H, d_k]: n of a token, then those of the next

@@ -111,7 +111,7 @@ struct RankOneUpdate {
     steps.write_back(u.data(), gradient.u.data()...);
   }
 
-  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// If D is one number a, and u = c p + w with w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {

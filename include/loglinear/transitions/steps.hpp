@@ -24,10 +24,10 @@
 ///     }
 ///
 /// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type, to which each step then writes the derivative with respect to its own argument: where
-/// a member is not itself an argument, the kind computes its derivative from those, after the step.
-/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
-/// depend on the members.
+/// same type. In the second case each step writes the derivative with respect to its own argument
+/// to that transition; a kind whose members are not the arguments computes the members' derivatives
+/// after the step. The derivative with respect to a decay of 0 counts as 0. Which steps there are
+/// must not depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a

@@ -21,8 +21,8 @@
 ///
 /// docs/rules.md says which rules use them.
 ///
-/// A rule fills the kind's public members; they are also what its gradient is written to, so that
-/// the cotangent of a transition is a transition of the same type.
+/// A rule fills the kind's public members. Its gradient is written to the same members, so that the
+/// cotangent of a transition is a transition of the same type.
 
 #include <concepts>
 
@@ -51,20 +51,19 @@ namespace loglinear {
 /// And where it can:
 ///
 /// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
-///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   transitions/steps.hpp. Without them, spans of tokens are read token by token and have no
 ///   gradient (`HasSteps`);
-/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
-/// be;
+/// * `scales_values`, a static constexpr bool: false where r is always 1; if it is missing, r may
+///   not be 1;
 /// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
 ///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
-///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   to those of r, or null for ones. Layers then keep such a product in place of a dense one
 ///   (`HasOwnProducts`);
 /// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
 /// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
-/// pointer
-///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///   pointer to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
 ///
-/// None of them allocates or throws, but for the constructor.
+/// Only the constructor may allocate or throw.
 template <class Kind, class Scalar>
 concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
     requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,

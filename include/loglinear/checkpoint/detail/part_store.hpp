@@ -114,8 +114,8 @@ class PartReader {
   }
 
  private:
-  /// Raises it again as a CheckpointError that says where it was; one that says so already, as it
-  /// is.
+  /// Raises the error again, as a CheckpointError that names the object. An error that does so
+  /// already stays as it is.
   [[noreturn]] static void name_object(const std::invalid_argument& error, const Tensors& tensors,
                                        const std::string& scope) {
     std::string_view what = error.what();

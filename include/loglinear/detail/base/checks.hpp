@@ -51,7 +51,7 @@ inline void require_size(std::string_view argument, Index size, Index expected) 
   return is_finite(value) && value <= limit;
 }
 
-/// Whether a value is no NaN, which no comparison would like.
+/// Whether a value is not NaN.
 template <class Value>
 [[nodiscard]] bool is_number(const Value& value) {
   if constexpr (std::is_integral_v<Value>) {
@@ -106,8 +106,8 @@ template <class Number>
   return finite;
 }
 
-/// Throws for the first coefficient that is not finite, column by column. The argument's name says
-/// where its place stands, "projection # of x"; else that comes last, "x[0]".
+/// Throws for the first coefficient that is not finite, column by column. A # in the argument's
+/// name stands for its place, "projection # of x"; without one the place comes last, "x[0]".
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
                                                   Index rows, Index columns, Index row_stride,

@@ -13,10 +13,10 @@
 //     }
 //
 // everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
+// other is written to, part by part in this order. Therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and at its end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object must not be used any more then: let
+// it be a copy.
 
 #include "loglinear/detail/base/cpp20.hpp"
 

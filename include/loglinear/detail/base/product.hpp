@@ -20,11 +20,17 @@
 
 namespace loglinear::detail {
 
-/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
-enum class Into { replace, add, subtract, add_scaled };
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first,
+/// `add_to_scaled` those of the result.
+enum class Into { replace, add, subtract, add_scaled, add_to_scaled };
+
+/// Whether that needs factors of the rows.
+[[nodiscard]] constexpr bool is_scaled(Into into) {
+  return into == Into::add_scaled || into == Into::add_to_scaled;
+}
 
 /// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
-/// product are multiplied by, for `Into::add_scaled`.
+/// product, or of what it is added to, are multiplied by, where they are.
 template <class Scalar>
 struct LeftOperand {
   const Scalar* data;
@@ -62,6 +68,9 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
       if (into == Into::add_scaled) {
         sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
       }
+      if (into == Into::add_to_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(to), sums[i][n]);
+      }
       ei::pstoreu(to, sums[i][n]);
     }
   }
@@ -75,7 +84,7 @@ void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, co
   for (; i + Rows <= rows; i += Rows) {
     product_tile<Rows, Packets>(into, a, depth, b, b_stride, c, c_stride);
     a.data += Rows * a.row;
-    if (into == Into::add_scaled) a.scale += Rows;
+    if (is_scaled(into)) a.scale += Rows;
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
@@ -116,6 +125,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
       if (into == Into::add) to += sum;
       if (into == Into::subtract) to -= sum;
       if (into == Into::add_scaled) to += a.scale[i] * sum;
+      if (into == Into::add_to_scaled) to = a.scale[i] * to + sum;
     }
   }
 }
@@ -184,17 +194,21 @@ void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
                  to.outerStride());
 }
 
-/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
-/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
-/// neither a nor b.
+/// c = a b, c += a b, c -= a b, c += diag(scale) a b or c = diag(scale) c + a b. All three lie in
+/// memory; b and c are row-major with contiguous rows, a may be a block, a transpose or
+/// column-major. c overlaps neither a nor b.
 template <Into into, class A, class B, class C>
 void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nullptr) {
   using Scalar = typename A::Scalar;
   static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
   if (a.rows() == 0) return;
   if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
-    for (Index i = 0; into == Into::replace && i < c.rows(); ++i) {
-      std::fill_n(c.data() + i * c.outerStride(), c.cols(), Scalar(0));
+    for (Index i = 0; i < c.rows(); ++i) {
+      Scalar* const row = c.data() + i * c.outerStride();
+      if (into == Into::replace) std::fill_n(row, c.cols(), Scalar(0));
+      if (into == Into::add_to_scaled) {
+        for (Index j = 0; j < c.cols(); ++j) row[j] *= scale[i];
+      }
     }
     return;
   }

@@ -107,6 +107,33 @@ void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
       [&](Index i) { return a * x[i]; });
 }
 
+/// y = a x; the result is y . z
+template <class Scalar>
+Scalar scale_and_dot(const Scalar& a, const Scalar* x, Index size, Scalar* y, const Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  P sums[4];  // as many chains, to hide the latency of the additions
+  for (P& sum : sums) sum = ei::pset1<P>(Scalar(0));
+  const auto add_packet = [&](Index i, P& sum) {
+    const P scaled = ei::pmul(factor, ei::ploadu<P>(x + i));
+    ei::pstoreu(y + i, scaled);
+    sum = ei::pmadd(scaled, ei::ploadu<P>(z + i), sum);
+  };
+  Index i = 0;
+  for (; i + 4 * width <= size; i += 4 * width) {
+    for (Index n = 0; n < 4; ++n) add_packet(i + n * width, sums[n]);
+  }
+  for (; i + width <= size; i += width) add_packet(i, sums[0]);
+  Scalar sum = ei::predux(ei::padd(ei::padd(sums[0], sums[1]), ei::padd(sums[2], sums[3])));
+  for (; i < size; ++i) {
+    y[i] = a * x[i];
+    sum += y[i] * z[i];
+  }
+  return sum;
+}
+
 /// x = a x
 template <class Scalar>
 void scale_by(const Scalar& a, Scalar* x, Index size) {

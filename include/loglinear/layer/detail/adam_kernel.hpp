@@ -19,13 +19,12 @@ struct AdamNumbers {
   Scalar correction{1};  // 1 / (1 - beta2^t)
   Scalar epsilon{0};
   Scalar size{0};   // rate / (1 - beta1^t)
-  Scalar reach{1};  // how often the root v' the mean can be
+  Scalar reach{1};  // an upper bound of |m'| / sqrt(v')
 };
 
-/// With a mean, `HasMean`:
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with r = m / (sqrt(c v) +
-/// epsilon) and g_i = factor d_i; without one, m is g and not kept. |r| is `reach` at most: more
-/// can only come of squares that are too small for the scalar.
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with g_i = factor d_i and r
+/// = m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is at most `reach`:
+/// it would be larger only where squares are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {

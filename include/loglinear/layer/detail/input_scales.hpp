@@ -42,8 +42,8 @@ class InputScales {
   void settle() { follows_ = 0; }
   [[nodiscard]] bool is_normalizing() const { return normalizes_; }
 
-  /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
-  /// the weights as they are make of it what the rescaled ones make of x.
+  /// Multiplies x_j by the ratio by which the weights of input j are about to be rescaled. So the
+  /// present weights make of the new x what the rescaled ones make of the old.
   void look(Vector<Scalar>& x) {
     using std::abs;
     hold();

@@ -100,8 +100,8 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
  private:
-  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
-  /// one are the rows of the other.
+  /// `put` copies the columns of a token's matrix to the rows of token t, and `take` copies them
+  /// back.
   template <class OfToken>
   static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
     copy(from.data(), from.size(), rows.data() + t * from.size());

@@ -108,10 +108,10 @@ class Preparation {
   }
   [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
   /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
-  /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
-  /// is read is then the recent values from the first token on, and the values are the first to
-  /// learn. From 0, products of keys and queries can learn a part of it in their place and never
-  /// let go.
+  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
+  /// are then the recent values from the first token on, and the values learn first. If biases
+  /// began at 0, products of keys and queries could learn a part of the task in their place and
+  /// never let go.
   /// \param w  memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
@@ -125,9 +125,8 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Biases that stand where they began go with the weights that were drawn:
-  /// once keys, values or queries have other weights, they are 0, unless they were set themselves.
-  /// Nothing throws after the array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones,
+  /// biases that stand where they began become 0. Nothing throws after the array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
@@ -144,7 +143,7 @@ class Preparation {
     std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
     start_key_ = start_query_ = Scalar(0);
   }
-  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;

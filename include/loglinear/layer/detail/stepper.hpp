@@ -194,7 +194,7 @@ class Stepper {
   /// Of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
-  /// Throws for what no steps leave, from which the next ones would make NaN.
+  /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
   void require_legal() const {
     if (is_plain()) return;
     require_finite("step.mean", mean_);
@@ -216,13 +216,13 @@ class Stepper {
   void shorten(double norm) {
     if (norm > step_.clip) shortened_ = step_.clip / norm;
   }
-  /// How often the root of v' a step can be, by the inequality of Cauchy and Schwarz.
+  /// An upper bound of |m'| / sqrt(v'), by the inequality of Cauchy and Schwarz.
   [[nodiscard]] double reach() const {
     const double b1 = beta1(), b2 = step_.beta2;
     const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
     return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
   }
-  /// What makes means of the squares after some steps.
+  /// What v is multiplied by, after `count` steps, to be the mean of the squares.
   [[nodiscard]] double correction(std::uint64_t count) const {
     return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
   }

@@ -95,8 +95,8 @@ struct TrainingWorkspace {
   Vector<Scalar> d_raw, d_free;
 };
 
-/// A read in the making. Where that is refused, for it is not finite, it becomes 0: a refused call
-/// shows no infinity.
+/// A read that is being computed. If it is refused because it is not finite, it becomes 0, so that
+/// a refused call shows no infinity.
 template <class Scalar>
 class ReadInMaking {
  public:

@@ -18,7 +18,7 @@
 
 namespace loglinear::detail {
 
-/// The default of `lambda_init`: a word, since it follows the number of levels.
+/// The default of `lambda_init`: a word, since its value depends on the number of levels.
 inline constexpr std::string_view inverse_levels = "1/max_levels";
 
 template <Listed Mode>

@@ -46,7 +46,7 @@ struct RankBackward {
       copy(gradients[n].state.data() + l * size, size, levels.level(l).data());
     }
   }
-  /// What a stretch says of the levels before it, whatever comes after it.
+  /// The part of the gradient of the levels before a stretch that its own tokens contribute.
   [[nodiscard]] Hierarchy<Scalar> of_stretch(int rank, std::size_t n) const {
     Hierarchy<Scalar> levels = zeros(rank, n);
     if (heads[n]->length() > 0) {

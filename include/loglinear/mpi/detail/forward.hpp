@@ -55,7 +55,8 @@ struct RankForward {
     forward_stretch<Scalar>(source, tape.options.chunk_size, weights, levels[n], states_of_tape(n),
                             stretch);
   }
-  /// Adds what `incoming`, the levels before the stretch, makes of them.
+  /// Adds the part of the reads and levels that comes from `incoming`, the levels before the
+  /// stretch.
   void add_incoming(std::size_t n, const Hierarchy<Scalar>& incoming) {
     Stretch<Scalar>& stretch = *tape.heads[n].stretch;
     if (heads[n]->length() > 0) {

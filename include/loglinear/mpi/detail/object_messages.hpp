@@ -38,8 +38,8 @@ inline void send_bytes(const std::vector<std::byte>& bytes, int to, const mpi::R
   });
 }
 
-/// Where there is no memory for the bytes it throws while their sender waits: that error has to
-/// leave the program, which `Environment` then ends on all ranks.
+/// Where memory for the bytes is refused, it throws while the sender waits. That error has to leave
+/// the program; `Environment` then ends all ranks.
 [[nodiscard]] inline std::vector<std::byte> receive_bytes(int from, const mpi::Ranks& ranks,
                                                           std::size_t most = most_bytes_of_piece) {
   std::uint64_t length = 0;

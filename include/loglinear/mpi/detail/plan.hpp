@@ -52,7 +52,7 @@ struct RankPlan {
   }
 };
 
-/// Throws unless a rank says what rank 0 says.
+/// Throws unless every rank says what rank 0 says, and rank 0 names a schedule that exists.
 inline void require_same(const std::vector<RankFacts>& facts) {
   for (std::size_t rank = 1; rank < facts.size(); ++rank) {
     const auto require = [&](const char* what, std::int64_t RankFacts::*fact) {
@@ -70,6 +70,9 @@ inline void require_same(const std::vector<RankFacts>& facts) {
     require("the chunk size, a power of two,", &RankFacts::chunk_size);
     require("the number of the schedule", &RankFacts::schedule);
   }
+  require_between("the number of the schedule", facts[0].schedule,
+                  static_cast<std::int64_t>(mpi::Schedule::scan),
+                  static_cast<std::int64_t>(mpi::Schedule::pipelined));
 }
 
 /// Every rank's facts, and where its tokens lie in the streams, which begin where those of rank 0

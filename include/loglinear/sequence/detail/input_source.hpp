@@ -100,16 +100,17 @@ class InputSource final : public TokenSource<Scalar> {
 
   void foresee(Index first, Index tokens, Index part, Index parts) const override {
     const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
-    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
-    const auto touch = [&](const ConstRowBlock<Scalar>& rows, Index each) {
-      for (Index i = begin * each; i < end * each; ++i) {
-        for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
-      }
-    };
-    touch(block_of(in_.q), 1);
-    touch(block_of(in_.k), leaves_);
-    touch(block_of(in_.v), leaves_);
-    if (out_.data() != nullptr) touch(out_, 1);
+    touch(block_of(in_.q), begin, end);
+    touch(block_of(in_.k), begin * leaves_, end * leaves_);
+    touch(block_of(in_.v), begin * leaves_, end * leaves_);
+    if (out_.data() != nullptr) touch(out_, begin, end);
+  }
+  void foresee_gradient(Index first, Index tokens, Index part, Index parts) const override {
+    const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
+    touch(block_of(*d_out_), begin, end);
+    touch(block_of(gradients_->q), begin, end);
+    touch(block_of(gradients_->k), begin * leaves_, end * leaves_);
+    touch(block_of(gradients_->v), begin * leaves_, end * leaves_);
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
@@ -124,11 +125,13 @@ class InputSource final : public TokenSource<Scalar> {
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    const ConstRowBlock<Scalar> d_out = block_of(*d_out_).middleRows(first, tokens);
+    if (!all_finite(d_out)) require_finite("d_out", *d_out_);
     const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
     return {q.middleRows(first, tokens),
             is_delta() ? writable_block_of(gradient.k).topRows(rows)
                        : k.middleRows(first * leaves_, rows),
-            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
+            v.middleRows(first * leaves_, rows), d_out};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
@@ -153,6 +156,13 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Asks the memory for the rows from `begin` to `end`.
+  static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
+    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
+    for (Index i = begin; i < end; ++i) {
+      for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
+    }
+  }
   /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
     bool finite = true;

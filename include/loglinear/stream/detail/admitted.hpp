@@ -28,9 +28,9 @@ struct Admitted {
   double growth = 1;     // by which the token's transition can grow a norm
 };
 
-/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
-/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
-/// exactly, does, too.
+/// Admits a token whose transition grows norms by at most `growth`, and whose leaf has the
+/// magnitude `leaf`. Throws where the running bound would pass the limit, and the magnitude that
+/// `measure(exactly)` returns would too, first roughly, then exactly measured.
 template <class Stored, class Measure>
 [[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
   const double limit = magnitude_limit<Stored>();

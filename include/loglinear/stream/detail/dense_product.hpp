@@ -51,7 +51,7 @@ class DenseProduct {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
   }
-  /// Of few transitions, which are used up.
+  /// P <- the product of few transitions times P; uses `later` up.
   void follow(LowRankProduct<Kind>& later) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
     later.reset();

@@ -195,11 +195,15 @@ class LowRankProduct {
   }
   /// `piece` columns of m: found_j = -u_factor_j z_j^T m, then m <- E m + sum_j u_j found_j.
   void apply_to_piece(Scalar* m, Index rows, Index stride, Index piece, Scalar* found) const {
-    const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows};  // u is transposed
-    if (count_ > 0) product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
-    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
-    for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
-    if (count_ > 0) product_kernel(Into::add, u, rows, count_, piece, found, piece, m, stride);
+    if (count_ == 0) {
+      for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
+    } else {
+      const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows, diagonal_.data()};
+      product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
+      for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
+      // u is transposed.
+      product_kernel(Into::add_to_scaled, u, rows, count_, piece, found, piece, m, stride);
+    }
     for (Index i = 0; i < rows; ++i) detail::clear_negligible(m + i * stride, piece);
   }
   /// The same row by row, each of which is rounded once.

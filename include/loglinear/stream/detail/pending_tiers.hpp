@@ -110,7 +110,7 @@ class PendingTiers {
   void settle_some(Levels& levels) {
     if constexpr (requires { recent_.update_count(); }) {
       const Index updates = recent_.update_count();
-      if (updates < some_updates || 8 * updates > key_rows_ || !can_apply_recent()) return;
+      if (updates < some_updates || 4 * updates > key_rows_ || !can_apply_recent()) return;
       settle(0, levels, 0);
       begin_buffer(levels);
     }

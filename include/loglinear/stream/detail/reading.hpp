@@ -22,7 +22,7 @@
 
 namespace loglinear::detail {
 
-/// Level weights are looked at when they have been read with: the read does not wait.
+/// Checks the level weights after the read, which therefore need not wait for the check.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
   if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
+#define LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
+
+// What the rules that take several steps of the delta rule a token have in common: steps, leaves,
+// and the way back from their gradients.
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/rules/rule.hpp"
+
+namespace loglinear::detail {
+
+/// n steps of the delta rule, `S <- S + b_j k_j (v_j - S^T k_j)^T`, j = 1..n, after one decay. The
+/// rule's own projections are that of the decay, 1 row, then those of `parameters`.
+template <int Compositions>
+struct DeltaSteps {
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct takes 1 to 16 steps a token");
+
+  template <class Scalar>
+  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
+                                     array_size(Compositions)>;
+
+  double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
+  double beta_bias = 0;  ///< added before the sigmoid of every strength
+
+  /// Of keys, values and strengths.
+  [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
+    return {projection("w_comp_keys", Compositions * d_k),
+            projection("w_comp_values", Compositions * d_v),
+            projection("w_comp_betas", Compositions)};
+  }
+
+  /// Steps and leaves of a token.
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Index d_k = in.k.size(), d_v = in.v.size();
+    auto& factors = token.transition.factors;
+    for_each_step([&](auto j) {
+      auto& step = std::get<j + 1>(factors);
+      Scalar* const leaf = token.keys.data() + j * d_k;
+      unit_vector(key(in.own, d_k, j), d_k, step.p.data());
+      scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
+      copy(leaf, d_k, step.u.data());
+      copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
+      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
+    });
+  }
+
+  /// The way back, W_k and W_v included, which have no effect. Uses d_token up.
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Index d_k = in.k.size(), d_v = in.v.size();
+    const auto& factors = token.transition.factors;
+    auto& d_factors = d_token.transition.factors;
+    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
+
+    for_each_step([&](auto i) {
+      constexpr int j = Compositions - 1 - i;  // backwards
+      const auto& step = std::get<j + 1>(factors);
+      auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar *const u = step.u.data(), *const p = step.p.data();
+      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
+      const Scalar b = strength<Scalar>(in, j);
+      // What H_j did to the earlier leaves, each as it was when it met H_j.
+      for (int leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(factors, leaf, j, d_k, earlier);
+        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
+        const Scalar along_u = dot(u, d_leaf, d_k);
+        axpy(Scalar(-dot(p, earlier, d_k)), d_leaf, d_k, d_u);
+        axpy(Scalar(-along_u), earlier, d_k, d_p);
+        axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
+      }
+      // u = b k and p = k, and the own leaf is b k v^T.
+      add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
+      Scalar* const d_key = key(d_in.own, d_k, j);
+      scale_to(b, d_u, d_k, d_key);
+      add(d_key, d_p, d_k, d_key);
+      const Scalar d_b = dot(p, d_u, d_k);
+      unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
+      copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
+      d_in.own[d_in.own.size() - Compositions + j] = d_b * b * (1 - b / Scalar(largest));
+    });
+    std::fill_n(d_in.k.data(), d_k, Scalar(0));
+    std::fill_n(d_in.v.data(), d_v, Scalar(0));
+  }
+
+ private:
+  static void for_each_step(auto visit) {
+    [&]<int... J>(std::integer_sequence<int, J...>) {
+      (visit(std::integral_constant<int, J>{}), ...);
+    }
+    (std::make_integer_sequence<int, Compositions>{});
+  }
+
+  [[nodiscard]] static auto* key(auto& own, Index d_k, int j) { return own.data() + 1 + j * d_k; }
+  [[nodiscard]] static auto* value(auto& own, Index d_k, Index d_v, int j) {
+    return own.data() + 1 + Compositions * d_k + j * d_v;
+  }
+  template <class Scalar>
+  [[nodiscard]] Scalar strength(const auto& in, int j) const {
+    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
+    return Scalar(largest) * sigmoid<Scalar>(z);
+  }
+
+  /// leaf = H leaf = leaf - u (p . leaf)
+  template <class Scalar>
+  static void undergo(const auto& step, Index d_k, Scalar* leaf) {
+    axpy(Scalar(-dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
+  }
+
+  /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
+  template <class Scalar>
+  static void rebuild_leaf(const auto& factors, int begin, int end, Index d_k, Scalar* leaf) {
+    for_each_step([&](auto i) {
+      const auto& step = std::get<i + 1>(factors);
+      if (i == begin) copy(step.u.data(), d_k, leaf);
+      if (i > begin && i < end) undergo(step, d_k, leaf);
+    });
+  }
+};
+
+/// Calls `visit` with the number of steps as a constant and returns what it returns. \throws
+/// std::invalid_argument unless it is 1 to 4
+template <class Visitor>
+decltype(auto) visit_compositions(std::string_view owner, int count, Visitor&& visit) {
+  switch (count) {
+    case 1:
+      return visit(std::integral_constant<int, 1>{});
+    case 2:
+      return visit(std::integral_constant<int, 2>{});
+    case 3:
+      return visit(std::integral_constant<int, 3>{});
+    case 4:
+      return visit(std::integral_constant<int, 4>{});
+    default:
+      fail(Text(owner, "::n_compositions"), count, "between 1 and 4");
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_DETAIL_DELTA_STEPS_HPP
