@@ -2050,6 +2050,22 @@ void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
 
 #endif  // LOGLINEAR_DETAIL_BASE_RESIZE_HPP
 
+// ---- loglinear/detail/base/unroll.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_UNROLL_HPP
+#define LOGLINEAR_DETAIL_BASE_UNROLL_HPP
+
+// GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
+// arrays, which it has to be told; else the sums of a kernel pass through the stack. A loop that is
+// unrolled then is one until then, and quicker to compile than its copies would be.
+#if defined(__GNUC__) && !defined(__clang__)
+#  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
+#else
+#  define LOGLINEAR_UNROLL
+#endif
+
+#endif  // LOGLINEAR_DETAIL_BASE_UNROLL_HPP
+
 // ---- loglinear/detail/base/product.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
@@ -2081,14 +2097,6 @@ struct LeftOperand {
   Index row, column;
   const Scalar* scale = nullptr;
 };
-
-// GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
-// arrays, which it has to be told; else the sums of a tile pass through the stack.
-#if defined(__GNUC__) && !defined(__clang__)
-#  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
-#else
-#  define LOGLINEAR_UNROLL
-#endif
 
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
 template <int Rows, int Packets, class Scalar>
@@ -2127,8 +2135,6 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
     }
   }
 }
-
-#undef LOGLINEAR_UNROLL
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
 template <int Rows, int Packets, class Scalar>
@@ -4951,8 +4957,12 @@ inline void require_length(std::string_view argument, Index value) {
   }
 }
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_size(std::string_view argument, Index size,
+                                                             Index expected) {
+  fail(Text("the size of ", argument), size, expected);
+}
 inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size != expected) fail(Text("the size of ", argument), size, expected);
+  if (size != expected) fail_size(argument, size, expected);
 }
 
 /// Whether value <= limit; NaN is not.
@@ -5219,13 +5229,13 @@ namespace loglinear::detail {
 }
 
 /// The most threads that a loop can have.
-inline constexpr int most_threads = 1024;
+inline constexpr int thread_limit = 1024;
 
 #ifdef __STDCPP_THREADS__
 
 [[nodiscard]] inline int processor_count() {
   return static_cast<int>(
-      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{most_threads}));
+      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{thread_limit}));
 }
 
 /// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
@@ -5460,7 +5470,7 @@ struct ThreadSettings {
 /// with any number of threads; with 1 the library starts none.
 /// \throws std::invalid_argument unless 1 to 1024
 inline void set_thread_count(int count) {
-  detail::require_between("the number of threads", count, 1, detail::most_threads);
+  detail::require_between("the number of threads", count, 1, detail::thread_limit);
   detail::thread_settings().threads.store(count, std::memory_order_relaxed);
 }
 
@@ -5836,13 +5846,9 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     const Stored* row = term.rows + first;
     Index i = 0;
     for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, C), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
+      LOGLINEAR_UNROLL for (int c = 0; c < chains; ++c) add_row(term, row + c * stride, i + c, c);
     }
-    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
+    for (; chains > 1 && i < term.count; ++i, row += stride) add_row(term, row, i, 0);
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -9897,8 +9903,8 @@ class BatchHeads {
   }
   /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
-  void for_each(Work work, int most_threads = thread_count()) const {
-    parallel_for<Scalar>(count(), most_threads, [&](Index n) {
+  void for_each(Work work, int threads = thread_count()) const {
+    parallel_for<Scalar>(count(), threads, [&](Index n) {
       handling<std::invalid_argument>([&] { work(n); },
                                       [&](const std::invalid_argument& error) {
                                         raise(std::invalid_argument(error.what() + name(n)));

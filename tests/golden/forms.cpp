@@ -38,7 +38,7 @@ test::Tokens<double> tokens_of(const Case& golden) {
     tokens.k = RowMajor(Eigen::Map<const RowMajor>(tokens.k.data(), rows, d_k));
     tokens.v = RowMajor(Eigen::Map<const RowMajor>(tokens.v.data(), rows, d_v));
   } else if (rule != "plain" && rule != "scalar_gate" && rule != "vector_gate" && rule != "delta" &&
-             rule != "gated_delta") {
+             rule != "gated_delta" && rule != "kda") {
     throw std::runtime_error("unknown rule " + rule);
   }
   return tokens;

@@ -75,6 +75,9 @@ def token(rule, x, t):
         return add(diagonal(x["w"][t]), scale(-1, removed)), leaf
     if rule == "vector_gate":
         return diagonal([math.exp(g) for g in x["g"][t]]), leaf
+    if rule == "kda":  # the delta rule on what has decayed
+        alpha = diagonal([math.exp(g) for g in x["g"][t]])
+        return matrix_product(removal(k, x["beta"][t]), alpha), scale(x["beta"][t], leaf)
     decay = math.exp(x["g"][t])
     if rule == "gated_delta":
         return scale(decay, removal(k, x["beta"][t])), scale(x["beta"][t], leaf)
@@ -196,7 +199,7 @@ def inputs(rule, length, d_k, d_v):
         x["k"] = [[key(d_k), key(d_k)] for _ in range(length)]
         x["v"] = [matrix(2, d_v, normal) for _ in range(length)]
         x["beta"] = matrix(length, 2, strength)
-    if rule == "gated_delta":
+    if rule in ("gated_delta", "kda"):
         x["beta"] = [strength() for _ in range(length)]
     if rule == "input_gate":
         x["i"] = [strength() for _ in range(length)]
@@ -204,7 +207,7 @@ def inputs(rule, length, d_k, d_v):
         x["w"] = matrix(length, d_k, lambda: draw.choice([0.0, 1.0, 1e-300, 0.9, 0.5]))
         x["a"] = matrix(length, d_k, lambda: draw.choice([0.0, 1.0, draw.random()]))
         x["kappa"] = [key(d_k) for _ in range(length)]
-    elif rule == "vector_gate":
+    elif rule in ("vector_gate", "kda"):
         x["g"] = matrix(length, d_k, log_decay)
     else:
         x["g"] = [log_decay() for _ in range(length)]
@@ -234,15 +237,19 @@ def write(folder, family, rule, arrays, shapes=None):
         json.dump(case, file)
 
 
+def write_sequence(folder, rule):
+    x = inputs(rule, 37, 3, 4)
+    tokens = [token(rule, x, t) for t in range(37)]
+    levels = len(x["lambda"][0])
+    write(folder, "sequence", rule,
+          x | {"o": reads(tokens, x), "final_levels": final_levels(tokens, levels)})
+
+
 def main(folder):
     os.makedirs(folder, exist_ok=True)
     for rule in ("scalar_gate", "input_gate", "vector_gate", "gated_delta", "delta_product",
                  "rwkv7"):
-        x = inputs(rule, 37, 3, 4)
-        tokens = [token(rule, x, t) for t in range(37)]
-        levels = len(x["lambda"][0])
-        write(folder, "sequence", rule,
-              x | {"o": reads(tokens, x), "final_levels": final_levels(tokens, levels)})
+        write_sequence(folder, rule)
     for rule in ("scalar_gate", "gated_delta"):
         x, d_o = inputs(rule, 34, 4, 3), matrix(34, 3, normal)
         d = gradients(rule, x, d_o)
@@ -251,6 +258,7 @@ def main(folder):
     write(folder, "sequence", "gated_delta", {"q": [], "k": [], "v": [], "lambda": [], "g": [],
                                               "beta": [], "o": []},
           {"q": [0, 3], "k": [0, 3], "v": [0, 2], "lambda": [0, 1], "o": [0, 2]})
+    write_sequence(folder, "kda")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,14 @@ void replay_sequence(const Case& golden, Comparison& compare) {
       token.transition.u = a * beta(t) * k.row(t).transpose();
     });
   }
+  if (rule == "kda") {
+    return stream<RankOneUpdate<KeyDecay<double>>>(golden, compare, 1, [&](auto t, auto& token) {
+      simple_leaf(t, token, beta(t));
+      token.transition.diagonal.decay = g.row(t).array().exp().transpose();
+      token.transition.u = beta(t) * k.row(t).transpose();
+      token.transition.p = k.row(t).transpose().cwiseProduct(token.transition.diagonal.decay);
+    });
+  }
   if (rule == "rwkv7") {
     const RowMajor w = golden.matrix("w"), a = golden.matrix("a"), kappa = golden.matrix("kappa");
     return stream<RankOneUpdate<KeyDecay<double>>>(golden, compare, 1, [&](auto t, auto& token) {

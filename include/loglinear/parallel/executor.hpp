@@ -58,7 +58,7 @@ struct ThreadSettings {
 /// with any number of threads; with 1 the library starts none.
 /// \throws std::invalid_argument unless 1 to 1024
 inline void set_thread_count(int count) {
-  detail::require_between("the number of threads", count, 1, detail::most_threads);
+  detail::require_between("the number of threads", count, 1, detail::thread_limit);
   detail::thread_settings().threads.store(count, std::memory_order_relaxed);
 }
 

@@ -119,8 +119,8 @@ class BatchHeads {
   }
   /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
-  void for_each(Work work, int most_threads = thread_count()) const {
-    parallel_for<Scalar>(count(), most_threads, [&](Index n) {
+  void for_each(Work work, int threads = thread_count()) const {
+    parallel_for<Scalar>(count(), threads, [&](Index n) {
       handling<std::invalid_argument>([&] { work(n); },
                                       [&](const std::invalid_argument& error) {
                                         raise(std::invalid_argument(error.what() + name(n)));

@@ -42,8 +42,12 @@ inline void require_length(std::string_view argument, Index value) {
   }
 }
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_size(std::string_view argument, Index size,
+                                                             Index expected) {
+  fail(Text("the size of ", argument), size, expected);
+}
 inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size != expected) fail(Text("the size of ", argument), size, expected);
+  if (size != expected) fail_size(argument, size, expected);
 }
 
 /// Whether value <= limit; NaN is not.

@@ -16,6 +16,7 @@
 #include "loglinear/detail/base/resize.hpp"
 #include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/base/unroll.hpp"
 
 namespace loglinear::detail {
 
@@ -36,14 +37,6 @@ struct LeftOperand {
   Index row, column;
   const Scalar* scale = nullptr;
 };
-
-// GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
-// arrays, which it has to be told; else the sums of a tile pass through the stack.
-#if defined(__GNUC__) && !defined(__clang__)
-#  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
-#else
-#  define LOGLINEAR_UNROLL
-#endif
 
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
 template <int Rows, int Packets, class Scalar>
@@ -82,8 +75,6 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
     }
   }
 }
-
-#undef LOGLINEAR_UNROLL
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
 template <int Rows, int Packets, class Scalar>

@@ -15,10 +15,10 @@
 #include <array>
 #include <cstddef>
 #include <type_traits>
-#include <utility>
 
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/base/unroll.hpp"
 
 namespace loglinear::detail {
 
@@ -61,13 +61,9 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     const Stored* row = term.rows + first;
     Index i = 0;
     for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, C), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
+      LOGLINEAR_UNROLL for (int c = 0; c < chains; ++c) add_row(term, row + c * stride, i + c, c);
     }
-    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
+    for (; chains > 1 && i < term.count; ++i, row += stride) add_row(term, row, i, 0);
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {

@@ -42,13 +42,13 @@ namespace loglinear::detail {
 }
 
 /// The most threads that a loop can have.
-inline constexpr int most_threads = 1024;
+inline constexpr int thread_limit = 1024;
 
 #ifdef __STDCPP_THREADS__
 
 [[nodiscard]] inline int processor_count() {
   return static_cast<int>(
-      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{most_threads}));
+      std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{thread_limit}));
 }
 
 /// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
