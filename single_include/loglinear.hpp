@@ -6407,7 +6407,9 @@ inline constexpr bool is_array_of_numbers = [] {
 template <class Scalar, class Argument>
 constexpr void require_vector_type() {
   using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = is_eigen_type<Type>;
+  constexpr bool number = std::is_arithmetic_v<Type>, eigen = is_eigen_type<Type> || number;
+  static_assert(!number,
+                "a layer takes vectors: one number is Eigen::VectorX<Scalar>::Constant(1, number)");
   static_assert(eigen || !std::is_same_v<Scalar, double>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorXd>(data, size)");
@@ -6417,7 +6419,7 @@ constexpr void require_vector_type() {
   static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorX<Scalar>>(data, size)");
-  if constexpr (eigen) {
+  if constexpr (is_eigen_type<Type>) {
     static_assert(Type::IsVectorAtCompileTime,
                   "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
                   "m.col(i) or Eigen::VectorX<Scalar>");
@@ -6443,6 +6445,8 @@ void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
                   "scalar: convert them, or give the layer theirs");
     require_size(name, static_cast<Index>(std::size(in)), into.size());
     std::copy_n(std::data(in), into.size(), into.data());
+  } else if constexpr (!is_eigen_type<In>) {
+    require_vector_type<Scalar, In>();  // which refuses it
   } else {
     require_vector_type<Scalar, In>();
     if (in.size() != into.size()) require_size(name, in.size(), into.size());
