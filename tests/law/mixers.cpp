@@ -271,8 +271,9 @@ TEST_CASE("LogLinearMamba2 refuses bad input") {
   CHECK(mentions(error([](auto& o) { o.norm_eps = 0; }), {"norm_eps", "positive"}));
   CHECK(mentions(error([](auto& o) { o.scale = NAN; }), {"scale", "finite"}));
   CHECK(mentions(error([](auto& o) { o.initializer_range = -1; }), {"initializer_range"}));
-  CHECK(mentions(error([](auto& o) { o.level_weights = static_cast<MixerLevelWeights>(3); }),
-                 {"the number of level_weights", "3", "0", "2"}));
+  CHECK(mentions(
+      error([](auto& o) { o.level_weights = static_cast<loglinear::MixerLevelWeights>(3); }),
+      {"the number of level_weights", "3", "0", "2"}));
   CHECK(mentions(error([](auto& o) { o.dt_min = 1; }), {"dt_min", "dt_max"}));
   CHECK(mentions(error([](auto& o) { o.dt_init_floor = 0; }), {"dt_init_floor"}));
   CHECK(mentions(error([](auto& o) { o.seed = 0; }), {"seed"}));
