@@ -59,9 +59,10 @@ for option in FILE target feature time label-time category slots kappa levels st
   grep -q -e "$option" out || complain "--help does not tell of $option"
 done
 
-# The rules that the help lists, with the arguments it lists for them.
+# The rules that the help lists, which are those of the one list, with the arguments it lists for them.
 rules=$(sed -n '/^Rules:/,/^$/ s/^ *\([a-z0-9_]*(.*)\|[a-z_]*\)$/\1/p' out | grep -v -e '^$' -e '^log_linear')
-[ "$(echo "$rules" | wc -l)" -eq 14 ] || complain "rules: $rules"
+listed=$(sed -n '/^using Rules/,/;/p' "$(dirname "$0")/../../include/loglinear/rules/list.hpp" | grep -c '^ *[A-Z]')
+[ "$(echo "$rules" | wc -l)" -eq "$listed" ] || complain "$listed rules are listed, and the help tells of: $rules"
 
 # sensible ARGUMENT...: runs and forecasts something sensible.
 sensible() {
