@@ -89,6 +89,9 @@ TEST_CASE("exponential gates refuse what does not fit, by name") {
   refuses([&] { ExponentialGates<double>(two, three); }, {"log_forget"});
   refuses([&] { ExponentialGates<double>(column({1, infinity}), two); }, {"log_input", "inf"});
   refuses([&] { ExponentialGates<double>(two, column({1, std::nan("")})); }, {"log_forget", "nan"});
+  const auto largest = column({0, 1.5e308});
+  refuses([&] { ExponentialGates<double>(two, largest, 1.5e308); },
+          {"the stabiliser of token 1", "inf", "finite"});
   for (const double bad : {infinity, std::nan("")}) {
     refuses([&] { ExponentialGates<double>(two, two, bad); },
             {"stabiliser", "finite or -infinity"});
@@ -100,4 +103,15 @@ TEST_CASE("exponential gates refuse what does not fit, by name") {
   refuses([&] { (void)gates.outputs(two); }, {"normaliser"});
   refuses([&] { (void)gates.outputs(Matrix::Constant(2, 2, infinity)); }, {"the reads", "inf"});
   refuses([&] { (void)gates.outputs_gradient(Matrix::Ones(2, 2), three); }, {"d_outputs"});
+}
+
+TEST_CASE("What exponential gates read is finite or refused") {
+  const ExponentialGates<double> large(column({800, 0}), column({0, 0}));
+  // exp(-800) is no number, and a query of zeros reads zeros under a normaliser of 0.
+  CHECK(large.outputs(Matrix::Zero(2, 3)) == Matrix::Zero(2, 2));
+  CHECK(large.outputs_gradient(Matrix::Zero(2, 3), Matrix::Zero(2, 2)) == Matrix::Zero(2, 3));
+  Matrix reads = Matrix::Zero(2, 3);
+  reads(1, 0) = 1e10;
+  CHECK(test::mentions(test::error_of([&] { (void)large.outputs(reads); }),
+                       {"the outputs", "inf", "finite"}));
 }

@@ -107,8 +107,6 @@ struct GatedDeltaProduct {
   }
 };
 
-static_assert(InnerRule<GatedDeltaProduct<2>, double>);
-
 /// `GatedDeltaProduct<n_compositions>` with the number of compositions chosen at run time.
 struct GatedDeltaProductMode {
   int n_compositions = 2;       ///< steps of the delta rule a token, 1 to 4

@@ -78,8 +78,6 @@ struct TiedHGRN2 {
   [[nodiscard]] bool operator==(const TiedHGRN2&) const = default;
 };
 
-static_assert(InnerRule<TiedHGRN2, double>);
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_TIED_HGRN2_HPP

@@ -49,8 +49,8 @@ struct ExponentialGates {
   /// \param log_input  log i, T x 1, finite: the projection itself where i is its exponential
   /// \param log_forget  log f, T x 1, finite: of f = sg(z) it is -softplus(-z)
   /// \param before  m of the token before the first one; -infinity in an empty state
-  /// \throws std::invalid_argument for another shape, or for numbers that are not finite. O(T);
-  /// allocates its members
+  /// \throws std::invalid_argument for another shape, for numbers that are not finite, or where
+  /// m_t is not. O(T); allocates its members
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
                    Scalar before = -std::numeric_limits<Scalar>::infinity())
       : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
@@ -63,6 +63,9 @@ struct ExponentialGates {
     using std::exp;
     for (detail::Index t = 0; t < log_input.rows(); ++t) {
       const Scalar kept = log_forget(t, 0) + before, m = (std::max)(kept, log_input(t, 0));
+      if (!detail::is_finite(m)) {
+        detail::fail(detail::Text("the stabiliser of token ", t), detail::to_double(m), "finite");
+      }
       log_decay(t, 0) = kept - m;
       input(t, 0) = exp(log_input(t, 0) - m);
       log_scale(t, 0) = before = m;
@@ -88,7 +91,8 @@ struct ExponentialGates {
   }
 
   /// What mLSTM reads, T x d_v, from the reads of the widened values, T x (d_v + 1). \throws
-  /// std::invalid_argument for another number of rows, or where there is no normaliser
+  /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
+  /// result is not finite
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
@@ -96,10 +100,12 @@ struct ExponentialGates {
     for (detail::Index t = 0; t < reads.rows(); ++t) {
       out.row(t) = reads.row(t).head(d_v) / divisor(t, reads(t, d_v));
     }
+    detail::require_finite("the outputs", out);
     return out;
   }
   /// From the gradient of the outputs, T x d_v, to that of the reads, T x (d_v + 1). \throws
-  /// std::invalid_argument for reads as `outputs`, or a gradient of another shape
+  /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
+  /// is not finite
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
@@ -112,6 +118,7 @@ struct ExponentialGates {
       const Scalar along = d_outputs.row(t).dot(reads.row(t).head(d_v)) / by;
       d_reads(t, d_v) = -along / n;
     }
+    detail::require_finite("the gradient of the reads", d_reads);
     return d_reads;
   }
 
@@ -122,10 +129,11 @@ struct ExponentialGates {
     detail::require_finite("the reads", reads);
   }
   [[nodiscard]] static Scalar abs_of(const Scalar& n) { return n < Scalar(0) ? Scalar(-n) : n; }
-  /// max(|n|, exp(-m))
+  /// max(|n|, exp(-m)), but never 0, which exp(-m) may round to: a query of zeros reads zeros.
   [[nodiscard]] Scalar divisor(detail::Index t, const Scalar& n) const {
     using std::exp;
-    return (std::max)(abs_of(n), Scalar(exp(-log_scale(t, 0))));
+    const Scalar least = (std::numeric_limits<Scalar>::min)();
+    return (std::max)({abs_of(n), Scalar(exp(-log_scale(t, 0))), least});
   }
 };
 
