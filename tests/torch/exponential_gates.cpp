@@ -36,7 +36,8 @@ Tensor by_chunks(const Gated& x) {
                                   .g = x.log_f + before - m},
                                  {8});
   const Tensor n = reads.narrow(3, x.v.size(3), 1).abs();
-  return reads.narrow(3, 0, x.v.size(3)) / at::maximum(n, (-m).exp().unsqueeze(3));
+  const Tensor least = (-m).exp().clamp_min(1e-37).unsqueeze(3);
+  return reads.narrow(3, 0, x.v.size(3)) / at::maximum(n, least);
 }
 
 /// Every pair of tokens by itself.
@@ -85,4 +86,16 @@ TEST_CASE("mLSTM from the operation on tensors is its parallel form, with all gr
       CHECK((d_chunks[i] - d_pairs[i]).abs().max().item<double>() <= 1e-9 * largest);
     }
   }
+}
+
+TEST_CASE("mLSTM from tensors reads zeros for queries of zeros, however large the gates are") {
+  at::manual_seed(8);
+  const auto drawn = [](at::IntArrayRef shape) { return at::randn(shape, at::kDouble); };
+  const Gated x{at::zeros({1, 9, 1, 4}, at::kDouble),
+                drawn({1, 9, 1, 4}),
+                drawn({1, 9, 1, 3}),
+                drawn({1, 9, 1, 5}).abs(),
+                900 + drawn({1, 9, 1}),
+                -at::softplus(drawn({1, 9, 1}))};
+  CHECK(at::equal(by_chunks(x), at::zeros({1, 9, 1, 3}, at::kDouble)));
 }

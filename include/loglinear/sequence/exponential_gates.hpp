@@ -74,7 +74,8 @@ struct ExponentialGates {
 
   /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. The way back
   /// from their gradient d is input_t d_t to k_t and keys_t . d_t to log i_t; to log f it is the
-  /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token
+  /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
+  /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
     detail::require_size("k (rows)", k.rows(), input.rows());
     Matrix scaled = k;
@@ -82,7 +83,8 @@ struct ExponentialGates {
     return scaled;
   }
   /// The values of `SequenceInputs`, T x (d_v + 1): with a column of ones, which reads the
-  /// normaliser. \throws std::invalid_argument unless v has a row a token
+  /// normaliser. \throws std::invalid_argument unless v has a row a token. O(T d_v); allocates its
+  /// result
   [[nodiscard]] Matrix values(const Rows& v) const {
     detail::require_size("v (rows)", v.rows(), input.rows());
     Matrix wider = Matrix::Ones(v.rows(), v.cols() + 1);
@@ -92,7 +94,7 @@ struct ExponentialGates {
 
   /// What mLSTM reads, T x d_v, from the reads of the widened values, T x (d_v + 1). \throws
   /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
-  /// result is not finite
+  /// result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
@@ -105,7 +107,7 @@ struct ExponentialGates {
   }
   /// From the gradient of the outputs, T x d_v, to that of the reads, T x (d_v + 1). \throws
   /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
-  /// is not finite
+  /// is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;

@@ -23,7 +23,7 @@ namespace loglinear::detail {
 template <int Compositions>
 struct DeltaSteps {
   static_assert(Compositions >= 1 && Compositions <= 16,
-                "DeltaProduct takes 1 to 16 steps a token");
+                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
 
   template <class Scalar>
   using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
