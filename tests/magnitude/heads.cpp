@@ -32,15 +32,21 @@ void on_each_thread(int team, Work work) {
   REQUIRE(detail::run_on_threads(team, team, LoopBody(pass)));
 }
 
+/// Calls what may refuse a token.
+template <class Operation>
+void attempt(Operation operation) {
+  try {
+    operation();
+  } catch (const std::invalid_argument&) {
+  }
+}
+
 /// Whether any thread of the team met a denormal number in `operation`.
 template <class Operation>
 void watch_team(DenormalWatch& watch, int team, const char* name, Operation operation) {
   on_each_thread(team, [] { test::clear_exception_flags(); });
   watch(name, [&] {
-    try {
-      operation();
-    } catch (const std::invalid_argument&) {
-    }
+    attempt(operation);
     std::atomic<bool> any = false;
     on_each_thread(team, [&] {
       if (test::met_a_denormal()) any = true;
@@ -72,11 +78,13 @@ void check_heads(int team) {
       for (std::size_t t = 0; t < x.size(); ++t) {
         // One watch for all that a token goes through: the team meets twice for each.
         watch_team(watch, team, "a token", [&] {
-          out = layer.forward(x[t]);
+          attempt([&] { out = layer.forward(x[t]); });
           is_normal = is_normal && test::has_no_denormals(out);
-          out = layer.query_readonly(x[t]);
+          attempt([&] { out = layer.query_readonly(x[t]); });
           is_normal = is_normal && test::has_no_denormals(out);
-          is_normal = is_normal && out == std::as_const(layer).query_readonly(x[t], workspace);
+          const test::Vector<Scalar> expected = out;
+          attempt([&] { out = std::as_const(layer).query_readonly(x[t], workspace); });
+          is_normal = is_normal && out == expected;
           if (t % 3 == 0) layer.train_one(x[t], 0.5 * x[t]);
         });
         if (t % 50 == 49) {
