@@ -16,6 +16,8 @@
 #include "loglinear/sequence.hpp"
 #include "mixers_cases.hpp"
 
+namespace edges_numbers {
+
 namespace {
 
 using namespace loglinear;
@@ -273,3 +275,5 @@ TEST_CASE("Nothing at all: vectors and spans without coefficients") {
   stream.rewind(0);
   CHECK(stream.rewindable() == 0);
 }
+
+}  // namespace edges_numbers

@@ -11,6 +11,8 @@
 #include "exceptions/operations.hpp"
 #include "exceptions/refusing_allocator.hpp"
 
+namespace exceptions_files {
+
 namespace {
 
 using namespace loglinear;
@@ -75,3 +77,5 @@ TEST_CASE("Without memory a collection of objects stays as it was") {
   test::check_without_memory("Checkpoint::get", written, left,
                              [&](Checkpoint& any) { any.get("first", target); });
 }
+
+}  // namespace exceptions_files

@@ -4,6 +4,8 @@
 #include "exceptions/operations.hpp"
 #include "exceptions/refusing_allocator.hpp"
 
+namespace exceptions_heads {
+
 namespace {
 
 using namespace loglinear;
@@ -23,3 +25,5 @@ TEST_CASE("Without memory all heads stay as they were") {
   test::for_each_operation_around<Layer>(check);
   test::check_not_made("construction", [] { return test::used_layer<Layer>(0); });
 }
+
+}  // namespace exceptions_heads

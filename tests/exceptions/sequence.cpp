@@ -7,6 +7,8 @@
 #include "mixers_cases.hpp"
 #include "sequence/tokens.hpp"
 
+namespace exceptions_sequence {
+
 namespace {
 
 using namespace loglinear;
@@ -107,3 +109,5 @@ TEST_CASE("Without memory the cache of a mixer stays as it was") {
   check_mixer(LogLinearMamba2<double>(
       {.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4}));
 }
+
+}  // namespace exceptions_sequence

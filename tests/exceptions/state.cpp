@@ -8,6 +8,8 @@
 #include "loglinear/loglinear.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 
+namespace exceptions_state {
+
 namespace {
 
 using namespace loglinear;
@@ -84,3 +86,5 @@ TEST_CASE("Without memory a readout stays as it was") {
   check("assign", readout, [&](Readout& any) { any = other; });
   test::check_not_made("construction", [] { return Readout({.features = 6, .outputs = 2}); });
 }
+
+}  // namespace exceptions_state
