@@ -4807,11 +4807,11 @@ struct BitsOf {
     std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
     return packet & magnitude;
   }
-  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
-  /// the one before it.
-  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+  /// The carries of the numbers, at least a packet of them. The last packet may overlap the one
+  /// before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size) {
     const Scalar* const last = values + size - lanes;
-    carries |= load(last) + last_place;
+    Packet carries = load(last) + last_place;
     for (; values < last; values += lanes) carries |= load(values) + last_place;
     return carries;
   }
@@ -4835,24 +4835,11 @@ template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
   if constexpr (has_bits<Scalar>) {
     using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if (size >= full_lanes<Scalar>)
-      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
+    if (size >= full_lanes<Scalar>) return Of::are_signs_clear(Of::carries_of(values, size));
   }
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
-}
-/// The same of two arrays together.
-template <class Scalar>
-[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
-  if constexpr (has_bits<Scalar>) {
-    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
-      return Of::are_signs_clear(
-          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
-    }
-  }
-  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>
@@ -15927,10 +15914,11 @@ template <class Preparation, class State, class Scalar, class DReads>
 
 namespace loglinear::detail {
 
-/// Checks the level weights after the read, which therefore need not wait for the check.
+/// Throws unless the read is finite. A level weight that is not finite makes the read of its level
+/// so; such a weight is named first. The weight of a level that holds nothing is not used.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  if (are_finite(read.data(), read.size())) return;
   require_finite("level weight #", lambda);
   require_finite("coefficient # of the raw read", read);
 }
