@@ -66,7 +66,12 @@ class ChunkStep {
     const Index levels = active_level_count(states.count(), states.max_levels());
     auto next_part = in_parts(
         stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
-    take_levels(states, columns, reads, next_part);
+    // In memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
+    resize(columns.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), columns.reads);
+    take_levels(states, columns, reads, columns.reads, next_part);
+    copy_rows(ConstBlock(columns.reads), all);
     merge(states, states, columns, next_part);
   }
   /// The third part, once all columns are through, where there are reads.
@@ -75,7 +80,7 @@ class ChunkStep {
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
     begin_reads(states.max_levels(), states.count(), [] {});
-    for (int l : states.active()) read_level(states, l, all_, [] {});
+    for (int l : states.active()) read_level(states, l, all_, rows_.out, [] {});
     end_reads();
   }
 
@@ -103,7 +108,7 @@ class ChunkStep {
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states.max_levels(), states.count(), next_part);
     map_.prepare_carry(levels);
-    take_levels(states, all_, true, next_part);
+    take_levels(states, all_, true, rows_.out, next_part);
     end_reads();
     merge(states, states, all_, next_part);
   }
@@ -202,24 +207,23 @@ class ChunkStep {
   /// Takes each level through the chunk right after it was read, while it is near.
   template <class Before>
   void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
-                   Before&& before_stretch) const {
+                   const Block& out, Before&& before_stretch) const {
     for (int l : states.active()) {
-      if (reads) read_level(states, l, columns, before_stretch);
+      if (reads) read_level(states, l, columns, out, before_stretch);
       map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
       end_carry(states.level(l), columns);
     }
   }
   template <class Before>
   void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
-                  Before&& before_stretch) const {
+                  const Block& out, Before&& before_stretch) const {
     gather_lambda(states, l, columns.lambda);
     const Index tokens = chunk_.tokens;
     for (Index first = 0; first < tokens; first += pair_rows) {
       const Index size = (std::min)(pair_rows, tokens - first);
       before_stretch();
       product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                rows_.out.block(first, columns.first, size, columns.size),
-                                columns.lambda.data() + first);
+                                out.middleRows(first, size), columns.lambda.data() + first);
     }
   }
   /// After the transitions of the chunk what else an older state undergoes.

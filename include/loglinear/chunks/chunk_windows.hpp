@@ -55,7 +55,7 @@ class ChunkWindows {
                                        : packets * (n + 1) / count * packet_size<Scalar>;
       blocks_.emplace_back(states, first, end - first);
     }
-    begins_ = (chunks_of_thread * thread_count() + count - 1) / count;
+    begins_ = (thread_count() + count - 1) / count;  // one for each thread
     size_ = count * begins_;
     for (auto& window : steps_) {
       for (Index i = 0; i < size_; ++i) {
@@ -117,9 +117,6 @@ class ChunkWindows {
     ValueColumns<Scalar> columns;
     Hierarchy<Scalar> levels;
   };
-  /// Chunks that a thread begins in one window: few enough for its second-level cache.
-  static constexpr Index chunks_of_thread = 2;
-
   [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
     return *steps_[static_cast<std::size_t>(chunk / size_ % 2)]
                   [static_cast<std::size_t>(chunk % size_)];

@@ -12,6 +12,7 @@ template <class Scalar>
 struct ValueColumns {
   Index first, size;
   Vector<Scalar> lambda{};                    // of each query, where it reads a level
+  RowMajorMatrix<Scalar> reads{};             // of the columns
   RowMajorMatrix<Scalar> found{}, carried{};  // of `ChunkMap::carry`
 };
 
