@@ -63,7 +63,12 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   const Index columns = array.columns(), stride = array.strides()[3];
   for (Index i = 0; i < at.count; ++i) {
     Scalar* const row = at.row(array, i);
-    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+    const Scalar* const numbers = from.data() + i * columns;
+    if (stride == 1) {
+      copy(numbers, columns, row);
+    } else {
+      for (Index j = 0; j < columns; ++j) row[j * stride] = numbers[j];
+    }
   }
 }
 
