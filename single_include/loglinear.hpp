@@ -22967,6 +22967,310 @@ LOGLINEAR_SEQUENCE(extern, double)
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
 
+// ---- loglinear/sequence/rotary_phases.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+#define LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+namespace loglinear {
+
+/// Rotations of pairs of key rows between tokens, the complex transitions of Mamba-3, as a change
+/// of queries and keys around a sequence or a stream:
+///
+///     S_t = a_t R_t S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t
+///     P_t = R_t R_{t-1} ... R_1            o_t = sum_s a_t ... a_{s+1} (P_t^T q_t).(P_s^T k_s) v_s
+///
+/// R_t turns coefficients 2i and 2i + 1 by the i-th angle of token t and leaves all after the pairs
+/// as they are. (Lahoti et al., *Mamba-3*, arXiv:2603.15569, complex-valued state space models:
+/// the angles are the token's step times its frequencies.) All levels of a hierarchy undergo the
+/// same transitions, so that the same change serves each of them.
+///
+///     const RotaryPhases<double> phases(angles);
+///     SequenceInputs<double> in{.q = phases.rotated(q), .k = phases.rotated(k), .v = v, ...};
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct RotaryPhases {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// A gradient with respect to rows that were rotated, and to the phases by which they were.
+  struct Gradient {
+    Matrix rows, phases;
+  };
+
+  /// The angles of P_t in radians, T x n: sums of angles, kept within [-pi, pi].
+  Matrix phases;
+
+  /// \param angles  of R_t, in radians, T x n, finite
+  /// \param before  phases of the token before the first one, 1 x n; absent at a stream's beginning
+  /// \throws std::invalid_argument for another shape or a number that is not finite. O(T n);
+  /// allocates its member
+  explicit RotaryPhases(const Rows& angles, const Rows& before = {}) : phases(angles) {
+    detail::require_finite("angles", angles);
+    if (angles.rows() == 0) return;
+    if (!before.is_absent()) {
+      detail::require_matrix("the phases before the sequence", before, 1, angles.cols());
+      phases.row(0) += before;
+    }
+    wrap(0);
+    for (detail::Index t = 1; t < phases.rows(); ++t) {
+      phases.row(t) += phases.row(t - 1);
+      wrap(t);
+    }
+  }
+
+  /// P_t^T of each row of token t: queries or keys, with any number of rows a token. \throws
+  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
+  /// finite. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Matrix rotated(const Rows& rows) const {
+    require_rows("the rows to rotate", rows);
+    Matrix result = rows;
+    turn(result, Scalar(-1));
+    return result;
+  }
+
+  /// From `rotated(x)` and the gradient with respect to it, to those with respect to x and to the
+  /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
+  /// as `rotated`. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
+    require_rows("the rotated rows", result);
+    detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
+    Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
+    for (detail::Index row = 0; row < result.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(result);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        d.phases(t, i) += d_result(row, 2 * i) * result(row, 2 * i + 1) -
+                          d_result(row, 2 * i + 1) * result(row, 2 * i);
+      }
+    }
+    turn(d.rows, Scalar(1));
+    return d;
+  }
+
+  /// From the gradient with respect to the phases to that with respect to the angles, each of which
+  /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
+  /// not finite. O(T n); allocates its result
+  [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
+    detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
+    Matrix d_angles = d_phases;
+    for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
+    return d_angles;
+  }
+
+ private:
+  void wrap(detail::Index t) {
+    detail::require_finite("the sum of angles", phases.row(t));
+    const auto turn = Scalar(6.283185307179586476925286766559L);
+    for (detail::Index i = 0; i < phases.cols(); ++i) {
+      phases(t, i) = std::remainder(phases(t, i), turn);
+    }
+  }
+  void require_rows(const char* name, const Rows& rows) const {
+    detail::require_finite(name, rows);
+    const bool fits = phases.rows() == 0 ? rows.rows() == 0 : rows.rows() % phases.rows() == 0;
+    if (!fits) {
+      detail::fail(detail::Text("the number of ", name), rows.rows(), "a multiple of ",
+                   phases.rows(), ", the number of tokens");
+    }
+    if (rows.cols() < 2 * phases.cols()) {
+      detail::fail(detail::Text("the columns of ", name), rows.cols(), "at least ",
+                   2 * phases.cols(), ", two for each angle");
+    }
+  }
+  [[nodiscard]] detail::Index rows_a_token(const Matrix& rows) const {
+    return rows.rows() / phases.rows();
+  }
+  /// rows = P_t rows for sign 1, P_t^T rows for sign -1.
+  void turn(Matrix& rows, Scalar sign) const {
+    for (detail::Index row = 0; row < rows.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(rows);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        const Scalar c = std::cos(phases(t, i)), s = sign * std::sin(phases(t, i));
+        const Scalar x = rows(row, 2 * i), y = rows(row, 2 * i + 1);
+        rows(row, 2 * i) = c * x - s * y;
+        rows(row, 2 * i + 1) = s * x + c * y;
+      }
+    }
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+// ---- loglinear/sequence/trapezoidal_steps.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+#define LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+
+namespace loglinear {
+
+/// The exponential-trapezoidal steps of Mamba-3 around a sequence: a token writes its own key and
+/// value and, with another weight, those of the token before it.
+///
+///     S_t = alpha_t S_{t-1} + beta_t k_{t-1} v_{t-1}^T + gamma_t k_t v_t^T
+///     alpha_t = exp(dt_t a_t),  beta_t = (1 - m_t) dt_t alpha_t,  gamma_t = m_t dt_t
+///
+/// (Lahoti et al., *Mamba-3: Improved Sequence Modeling using State Space Principles*,
+/// arXiv:2603.15569, the exponential-trapezoidal discretization; m is its lambda, and m = 1 is
+/// Mamba-2.) A token is two leaves of `SequenceInputs`, so that all forms, gradients, batches and
+/// the hierarchy compute it:
+///
+///     const TrapezoidalSteps<double> steps(log_decay, dt, mix);
+///     SequenceInputs<double> in{.q = q, .k = steps.keys(k), .v = steps.values(v),
+///                               .lambda = lambda, .g = steps.log_decay};
+///
+/// `RotaryPhases` adds the complex transitions: rotate queries and keys first. With r keys and
+/// values a token (multiple inputs), k and v have r rows a token; each of its r queries (multiple
+/// outputs) is one more call with another q.
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct TrapezoidalSteps {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// From the gradient of `keys` and of the log decays to that of what they were made from.
+  struct Gradient {
+    Matrix k;          ///< rT x d_k
+    Matrix log_decay;  ///< T x 1, likewise `dt` and `mix`
+    Matrix dt;
+    Matrix mix;
+  };
+
+  Matrix log_decay;  ///< dt_t a_t, T x 1: `SequenceInputs::g`
+  Matrix dt;         ///< T x 1
+  Matrix mix;        ///< m_t, T x 1
+  Matrix earlier;    ///< beta_t, T x 1: the weight of the token before
+  Matrix own;        ///< gamma_t, T x 1: the weight of the token itself
+
+  /// \param log_decays  dt_t a_t, T x 1, finite
+  /// \param steps  dt, T x 1, finite
+  /// \param mixes  m, T x 1, from 0 to 1
+  /// \throws std::invalid_argument for another shape or number, or where a weight is not finite.
+  /// O(T); allocates its members
+  TrapezoidalSteps(const Rows& log_decays, const Rows& steps, const Rows& mixes)
+      : log_decay(log_decays), dt(steps), mix(mixes) {
+    const detail::Index tokens = log_decay.rows();
+    detail::require_matrix("log_decays", log_decay, tokens, 1);
+    detail::require_matrix("steps", dt, tokens, 1);
+    detail::require_matrix("mixes", mix, tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      if (mix(t, 0) >= Scalar(0) && mix(t, 0) <= Scalar(1)) continue;
+      detail::fail(detail::Text("mixes[", t, "]"), mix(t, 0), "from 0 to 1");
+    }
+    earlier = ((Scalar(1) - mix.array()) * dt.array() * log_decay.array().exp()).matrix();
+    own = mix.cwiseProduct(dt);
+    detail::require_finite("the weight of the token before", earlier);
+    detail::require_finite("the weight of the token itself", own);
+  }
+
+  /// The keys of `SequenceInputs`, 2rT x d_k: for each token gamma_t k_t and then
+  /// beta_t k_{t-1}, r rows each. \param k  rT x d_k \param before  the r keys of the token before
+  /// the first one; absent at a stream's beginning, where they count as 0. \throws
+  /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
+  /// allocates its result
+  [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
+    Matrix pairs = with_earlier("k", k, before);
+    const detail::Index each = rows_a_token(k);
+    for (detail::Index row = 0; row < pairs.rows(); ++row) {
+      const detail::Index t = row / (2 * each);
+      pairs.row(row) *= row % (2 * each) < each ? own(t, 0) : earlier(t, 0);
+    }
+    detail::require_finite("the keys", pairs);
+    return pairs;
+  }
+  /// The values of `SequenceInputs`, 2rT x d_v: for each token v_t and then v_{t-1}, r rows each.
+  /// Parameters, errors and cost are those of `keys`.
+  [[nodiscard]] Matrix values(const Rows& v, const Rows& before = {}) const {
+    return with_earlier("v", v, before);
+  }
+
+  /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
+  /// and of what the steps are made of. What came before the sequence is constant. \throws
+  /// std::invalid_argument for another shape or a number that is not finite. O(rT d_k); allocates
+  /// its result
+  [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
+                                  const Rows& before = {}) const {
+    const Matrix pairs = with_earlier("k", k, before);
+    detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
+    detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
+    const detail::Index each = rows_a_token(k), tokens = dt.rows();
+    Matrix d_own(tokens, 1), d_earlier(tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      const auto weight = [&](detail::Index first) {
+        return pairs.middleRows(first, each).cwiseProduct(d_keys.middleRows(first, each)).sum();
+      };
+      d_own(t, 0) = weight(2 * t * each);
+      d_earlier(t, 0) = weight((2 * t + 1) * each);
+    }
+    const Matrix decay = log_decay.array().exp().matrix(),
+                 lagging = (d_earlier.array() * decay.array()).matrix();
+    return {unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
+            d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
+            (d_own - lagging).cwiseProduct(dt)};
+  }
+  /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
+  /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
+  /// allocates its result
+  [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
+    detail::require_finite("d_values", d_values);
+    require_rows("d_values", d_values, 2);
+    return unpaired(d_values, rows_a_token(d_values) / 2, false);
+  }
+
+ private:
+  [[nodiscard]] detail::Index rows_a_token(const Rows& rows) const {
+    return dt.rows() == 0 ? 0 : rows.rows() / dt.rows();
+  }
+  void require_rows(const char* name, const Rows& rows, detail::Index factor) const {
+    const detail::Index tokens = factor * dt.rows();
+    const bool fits = tokens == 0 ? rows.rows() == 0 : rows.rows() % tokens == 0;
+    if (!fits) detail::fail(detail::Text(name, " (rows)"), rows.rows(), "a multiple of ", tokens);
+  }
+  /// For each token its rows, and then those of the token before.
+  [[nodiscard]] Matrix with_earlier(const char* name, const Rows& rows, const Rows& before) const {
+    detail::require_finite(name, rows);
+    require_rows(name, rows, 1);
+    const detail::Index each = rows_a_token(rows);
+    if (!before.is_absent()) {
+      detail::require_matrix(detail::Text("the rows of ", name, " before the sequence"), before,
+                             each, rows.cols());
+    }
+    Matrix pairs(2 * rows.rows(), rows.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      pairs.middleRows(2 * t * each, each) = rows.middleRows(t * each, each);
+      auto lagging = pairs.middleRows((2 * t + 1) * each, each);
+      if (t > 0) {
+        lagging = rows.middleRows((t - 1) * each, each);
+      } else if (before.is_absent()) {
+        lagging.setZero();
+      } else {
+        lagging = before;
+      }
+    }
+    return pairs;
+  }
+  /// What each row gave: its own leaf's gradient and that of the next token's second leaf.
+  [[nodiscard]] Matrix unpaired(const Rows& d, detail::Index each, bool are_weighted) const {
+    Matrix sum(d.rows() / 2, d.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      auto rows = sum.middleRows(t * each, each);
+      rows = d.middleRows(2 * t * each, each);
+      if (are_weighted) rows *= own(t, 0);
+      if (t + 1 == dt.rows()) continue;
+      const auto next = d.middleRows((2 * t + 3) * each, each);
+      rows += (are_weighted ? earlier(t + 1, 0) : Scalar(1)) * next;
+    }
+    return sum;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+
 // ---- loglinear/sequence.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_HPP
