@@ -2971,29 +2971,38 @@ class ChunkDecay {
     Block(d_after_).setZero();
     Block(d_log_).setZero();
   }
-  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+  /// The pullback of `decay_from_start`: d_x = D d_decayed.
+  void pull_back_from_start(const ConstBlock& x, Moments a, const ConstBlock& d_decayed,
                             const Block& d_x) {
-    note_rows(decayed, d_decayed, a, 1, d_until_);
-    decay_from_start(d_decayed, a, d_x);
+    pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
+  }
+  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  void note_from_start(Index a, const Scalar& d_log) {
+    if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
   /// The pullback of `decay_to_end`, likewise.
-  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+  void pull_back_to_end(const ConstBlock& y, Moments b, const ConstBlock& d_decayed,
                         const Block& d_y) {
-    note_rows(decayed, d_decayed, b, 0, d_after_);
-    decay_to_end(d_decayed, b, d_y);
+    pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
   /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
-  /// are the same.
-  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
-    if (decays_ == 0) return decay_state(d_decayed, d_s);
+  /// are the same. Where there is one decay for all rows, the result is s . d_s, which is also the
+  /// gradient with respect to its logarithm.
+  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    Scalar d_log(0);
+    if (decays_ == 0) {
+      decay_state(d_decayed, d_s);
+      return d_log;
+    }
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
-                                               d_s.data() + at, s.data() + at));
+      d_log = scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
+                                    s.data() + at);
+      pull_back_total(i, d_log);
     }
+    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -3043,15 +3052,19 @@ class ChunkDecay {
     }
   }
 
-  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
-  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
-                 const Block& notes) const {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      Scalar* const into = notes.row(at[i] + shift);
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
+  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                      const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
+    if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);
+    const ConstBlock by(factors);
+    for (Index i = 0; i < x.rows(); ++i) {
+      const Index row = at[i] + shift;
       if (decays_ == 1) {
-        *into += dot(x.row(i), d_x.row(i), x.cols());
+        *notes.row(row) += scale_and_dot(*by.row(row), d_to.row(i), x.cols(), d_x.row(i), x.row(i));
       } else {
-        add_product(x.row(i), d_x.row(i), x.cols(), into);
+        multiply(d_to.row(i), by.row(row), x.cols(), d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), notes.row(row));
       }
     }
   }
@@ -3205,28 +3218,23 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && has_plain_scores();
-    if (folds_) return decay_.prepare_right(rows.k);
-    resize(decayed_queries_, tokens_, shape_.d_k);
-    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    if (has_plain_scores()) decay_.prepare_right(rows.k);
+    if (has_plain_scores() && pass == Pass::reads) return;
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
-    if (has_plain_scores()) {
-      decay_.prepare_right(rows.k);
-      return fold_scores(0, query_key_);
-    }
+    if (has_plain_scores()) return fold_scores(0, query_key_);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
-  /// Whether reads take what stands without decays, which are factors beside it: there are no
-  /// `scores` then but those of a few queries at a time.
-  [[nodiscard]] bool folds() const { return folds_; }
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether decays between a query and a leaf are such factors.
+  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
+  /// reads there are no `scores` then but those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -3241,10 +3249,10 @@ class ChunkMap {
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
-    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
+    return has_plain_scores() ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
-    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+    return has_plain_scores() ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
   [[nodiscard]] ConstBlock keys() const {
     if (shape_.steps > 0) return ConstBlock(kept_.keys);
@@ -3284,9 +3292,8 @@ class ChunkMap {
   [[nodiscard]] Index tokens() const { return tokens_; }
   [[nodiscard]] Index leaves() const { return leaves_; }
   [[nodiscard]] Index moments() const { return moments_; }
-  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
-  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
-  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }          // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }  // <q, u>_D
 
   /// A = D - written^T sought.
   [[nodiscard]] const Matrix& written() const {
@@ -3363,7 +3370,6 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D
@@ -3588,17 +3594,29 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
                                Factors factors) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   const Index columns = scores.cols();
+  // Most runs are shorter than a packet: what is done to each number is done to whole rows.
+  Vector<Scalar> weights(columns + width), products(columns);
   for (Index t = 0; t < scores.rows(); ++t) {
     const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
-    for (const auto& [level, begin, size] : runs.of(t)) {
-      const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
-                                          : dot(d_row + at, row + at, by + at, count);
-      scale_by(lambda(t, level), d_row + at, count);
+    for (const auto& [level, begin, size] : runs.of(t)) {  // in packets, as above
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; s += width) {
+        ei::pstoreu(weights.data() + s, ei::pset1<P>(weight));
+      }
     }
-    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+    const Index seen = mask.seen(t, leaves), size = whole_packets<Scalar>(seen, columns);
+    multiply(d_row, row, size, products.data());
+    if (by != nullptr) multiply(products.data(), by, size, products.data());
+    multiply(d_row, weights.data(), size, d_row);
+    for (const auto& [level, begin, count] : runs.of(t)) {
+      d_lambda(t, level) += sum(products.data() + begin * leaves, count * leaves);
+    }
+    std::fill(d_row + seen, d_row + columns, Scalar(0));
   }
 }
 
@@ -4103,7 +4121,7 @@ class ChunkStep {
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states, next_part);
     prepare_carry(states);
@@ -4188,7 +4206,8 @@ class ChunkStep {
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
   void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
+    if (!map_.has_plain_scores())
+      return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
@@ -4320,15 +4339,15 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
-  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. The result is s . d_s where A is one decay.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return;
+      return Scalar(0);
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -4339,14 +4358,16 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
+    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
   /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  /// Where scores and queries are plain, q has that of the queries already.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -4367,22 +4388,22 @@ class ChunkMapPullback {
       } else {
         pull_back_removals(d_scores, d_queries, d_keys);
       }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
         const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
         const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
         decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
       }
     } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
                           !map_.has_plain_scores());
@@ -4405,8 +4426,9 @@ class ChunkMapPullback {
   }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and dL = -T^T dT T^T = -T^T (G^T
+  /// d_scores
+  /// + K d_keys^T) T^T = -(scores^T dG + keys dK^T). On return d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     Block(d_lookups_).setZero();
@@ -4415,20 +4437,18 @@ class ChunkMapPullback {
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
+    Block(d_lower_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
+                                                Block(d_lower_));
+    transpose_into(d_keys, transposed_);
+    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
@@ -4470,7 +4490,7 @@ class ChunkMapPullback {
   Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
   Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
   Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
+  Matrix carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail
@@ -4573,7 +4593,7 @@ class ChunkStepPullback {
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
                               rows.lambda, d_weighted_, d_chunk.lambda,
                               [&](Index t) { return step_.map().score_factors(t); });
-    pull_back_reads(states, gradient, targets.out, d_chunk, foresee);
+    pull_back_reads(states, gradient, targets.out, targets.q, d_chunk, foresee);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
 
@@ -4600,22 +4620,45 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
+    find_waiting(states, after);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved) {
-          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        if ((holder != l) == has_moved && !waits(l)) {
+          met_[array_size(l)] = pull_back_carry(n, states.level(l), gradient.level(holder),
+                                                gradient.level(l), d_chunk);
         }
         ++n;
       }
     }
     gradient.set_count(before);
   }
-  /// The gradient of older state n from that of what it has become.
-  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                       Chunk<Scalar>& d_chunk) {
+  /// Finds the levels whose gradient waits for its decay until it is added to. With plain scores
+  /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
+  /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
+  /// and so is S . dS.
+  void find_waiting(const Hierarchy<Scalar>& states, std::uint64_t after) {
+    const std::uint64_t known = std::exchange(known_, 0);
+    const bool is_plain = step_.map().has_plain_scores();
+    waiting_ = 0;
+    for (int l : states.active()) {
+      const std::uint64_t bit = std::uint64_t{1} << l;
+      const Bucket now = states.bucket(l), then = bucket_of(after, l, states.max_levels());
+      if (is_plain) known_ |= bit;
+      if ((known & bit) == 0 || now.first != then.first || now.size != then.size) continue;
+      step_.map().decay().pull_back_total(0, met_[array_size(l)]);
+      waiting_ |= bit;
+    }
+    if (waiting_ != 0) decay_.assign(array_size(pair_rows), step_.map().decay().total(0));
+  }
+  [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
+  /// The gradient of older state n from that of what it has become; the result is the product of
+  /// both where the state is one decay of the other.
+  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                         Chunk<Scalar>& d_chunk) {
+    Scalar met(0);
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
       step_.mix().carry(carried_);
@@ -4623,16 +4666,18 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      map_.carry(n, state, d_next, d_state);
+      met = map_.carry(n, state, d_next, d_state);
     }
     clear_negligible(d_state.data(), d_state.size());
+    return met;
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   template <class Foresee>
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, Chunk<Scalar>& d_chunk, Foresee foresee) {
+                       ConstBlock d_out, const Block& d_q, Chunk<Scalar>& d_chunk,
+                       Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
@@ -4666,18 +4711,33 @@ class ChunkStepPullback {
       for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         foresee(part, parts);
-        product<Into::add>(queries.block(0, i, tokens, rows).transpose(), ConstBlock(lambda_out_),
-                           d_state.middleRows(i, rows));
+        const auto left = queries.block(0, i, tokens, rows).transpose();
+        const Block into = d_state.middleRows(i, rows);
+        waits(l) ? product<Into::add_to_scaled>(left, ConstBlock(lambda_out_), into, decay_.data())
+                 : product<Into::add>(left, ConstBlock(lambda_out_), into);
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      step_.for_each_weight_of(
-          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+      if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
+      step_.for_each_weight_of(states, l, [&](Index t, int level) {
+        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
+      });
+      if (step_.map().has_plain_scores()) note_reads(l);
     }
-    transpose_into(d_queries_transposed_, d_queries_);
+    const bool is_plain = step_.map().has_plain_scores();
+    is_plain ? transpose_into(d_queries_transposed_, d_q)
+             : transpose_into(d_queries_transposed_, d_queries_);
+  }
+  /// What the reads of level l say of the decays, and of S . dS.
+  void note_reads(int l) {
+    for (Index t = 0; t < d_lambda_.size(); ++t) {
+      const Scalar met = lambda_[t] * d_lambda_[t];
+      step_.map().decay().note_from_start(shape_.queries_at()[t], met);
+      met_[array_size(l)] += met;
+    }
   }
 
   ChunkStep<Scalar>& step_;
@@ -4685,6 +4745,9 @@ class ChunkStepPullback {
   SequenceShape shape_;
   Matrix lambda_out_{};
   Vector<Scalar> lambda_{}, d_lambda_{};
+  std::array<Scalar, max_level_limit> met_{};  // S . dS of each level, as far as it is known
+  std::uint64_t known_ = 0, waiting_ = 0;
+  std::vector<Scalar> decay_{};  // of the chunk, once for each of some rows
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -7018,7 +7081,7 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -7115,6 +7178,15 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Whether these tokens were loaded before for gradients, which come one after the other: once
+  /// for the states of some chunks, and again from the last of those to the first.
+  [[nodiscard]] bool is_known(Index first, Index tokens) {
+    if (gradients_ == nullptr) return false;
+    if (known_first_ <= first && first + tokens <= known_end_) return true;
+    if (first != known_end_) known_first_ = first;
+    known_end_ = first + tokens;
+    return false;
+  }
   /// Asks the memory for the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
@@ -7186,6 +7258,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   std::atomic<bool> is_checked_ = false;
+  Index known_first_ = 0, known_end_ = 0;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;

@@ -89,7 +89,7 @@ class ChunkStep {
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states, next_part);
     prepare_carry(states);
@@ -174,7 +174,8 @@ class ChunkStep {
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
   void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
+    if (!map_.has_plain_scores())
+      return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
