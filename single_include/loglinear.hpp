@@ -22909,6 +22909,7 @@ struct ExponentialGates {
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
                    Scalar before = -std::numeric_limits<Scalar>::infinity())
       : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("log_input", log_input, log_input.rows(), 1);
     detail::require_matrix("log_forget", log_forget, log_input.rows(), 1);
     if (!(before <= (std::numeric_limits<Scalar>::max)())) {
@@ -22932,6 +22933,7 @@ struct ExponentialGates {
   /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
     Matrix scaled = k;
     for (detail::Index t = 0; t < k.rows(); ++t) scaled.row(t) *= input(t, 0);
@@ -22951,6 +22953,7 @@ struct ExponentialGates {
   /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
   /// result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     Matrix out(reads.rows(), d_v);
@@ -22964,6 +22967,7 @@ struct ExponentialGates {
   /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
   /// is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     detail::require_matrix("d_outputs", d_outputs, reads.rows(), d_v);
@@ -23080,6 +23084,7 @@ struct RotaryPhases {
   /// \throws std::invalid_argument for another shape or a number that is not finite. O(T n);
   /// allocates its member
   explicit RotaryPhases(const Rows& angles, const Rows& before = {}) : phases(angles) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_finite("angles", angles);
     if (angles.rows() == 0) return;
     if (!before.is_absent()) {
@@ -23097,6 +23102,7 @@ struct RotaryPhases {
   /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
   /// finite. O(rows (n + columns)); allocates its result
   [[nodiscard]] Matrix rotated(const Rows& rows) const {
+    const detail::FlushToZero<Scalar> flush;
     require_rows("the rows to rotate", rows);
     Matrix result = rows;
     turn(result, Scalar(-1));
@@ -23107,6 +23113,7 @@ struct RotaryPhases {
   /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
   /// as `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
+    const detail::FlushToZero<Scalar> flush;
     require_rows("the rotated rows", result);
     detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
     Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
@@ -23125,6 +23132,7 @@ struct RotaryPhases {
   /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
   /// not finite. O(T n); allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
     Matrix d_angles = d_phases;
     for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
@@ -23225,6 +23233,7 @@ struct TrapezoidalSteps {
   /// O(T); allocates its members
   TrapezoidalSteps(const Rows& log_decays, const Rows& steps, const Rows& mixes)
       : log_decay(log_decays), dt(steps), mix(mixes) {
+    const detail::FlushToZero<Scalar> flush;
     const detail::Index tokens = log_decay.rows();
     detail::require_matrix("log_decays", log_decay, tokens, 1);
     detail::require_matrix("steps", dt, tokens, 1);
@@ -23245,6 +23254,7 @@ struct TrapezoidalSteps {
   /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
     Matrix pairs = with_earlier("k", k, before);
     const detail::Index each = rows_a_token(k);
     for (detail::Index row = 0; row < pairs.rows(); ++row) {
@@ -23266,6 +23276,7 @@ struct TrapezoidalSteps {
   /// its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix pairs = with_earlier("k", k, before);
     detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
     detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
@@ -23288,6 +23299,7 @@ struct TrapezoidalSteps {
   /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
   /// allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_finite("d_values", d_values);
     require_rows("d_values", d_values, 2);
     return unpaired(d_values, rows_a_token(d_values) / 2, false);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/sequence/array.hpp"
 
@@ -43,6 +44,7 @@ struct RotaryPhases {
   /// \throws std::invalid_argument for another shape or a number that is not finite. O(T n);
   /// allocates its member
   explicit RotaryPhases(const Rows& angles, const Rows& before = {}) : phases(angles) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_finite("angles", angles);
     if (angles.rows() == 0) return;
     if (!before.is_absent()) {
@@ -60,6 +62,7 @@ struct RotaryPhases {
   /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
   /// finite. O(rows (n + columns)); allocates its result
   [[nodiscard]] Matrix rotated(const Rows& rows) const {
+    const detail::FlushToZero<Scalar> flush;
     require_rows("the rows to rotate", rows);
     Matrix result = rows;
     turn(result, Scalar(-1));
@@ -70,6 +73,7 @@ struct RotaryPhases {
   /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
   /// as `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
+    const detail::FlushToZero<Scalar> flush;
     require_rows("the rotated rows", result);
     detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
     Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
@@ -88,6 +92,7 @@ struct RotaryPhases {
   /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
   /// not finite. O(T n); allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
     Matrix d_angles = d_phases;
     for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);

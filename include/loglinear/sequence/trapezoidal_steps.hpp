@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/sequence/array.hpp"
 
@@ -56,6 +57,7 @@ struct TrapezoidalSteps {
   /// O(T); allocates its members
   TrapezoidalSteps(const Rows& log_decays, const Rows& steps, const Rows& mixes)
       : log_decay(log_decays), dt(steps), mix(mixes) {
+    const detail::FlushToZero<Scalar> flush;
     const detail::Index tokens = log_decay.rows();
     detail::require_matrix("log_decays", log_decay, tokens, 1);
     detail::require_matrix("steps", dt, tokens, 1);
@@ -76,6 +78,7 @@ struct TrapezoidalSteps {
   /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
     Matrix pairs = with_earlier("k", k, before);
     const detail::Index each = rows_a_token(k);
     for (detail::Index row = 0; row < pairs.rows(); ++row) {
@@ -97,6 +100,7 @@ struct TrapezoidalSteps {
   /// its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix pairs = with_earlier("k", k, before);
     detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
     detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
@@ -119,6 +123,7 @@ struct TrapezoidalSteps {
   /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
   /// allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_finite("d_values", d_values);
     require_rows("d_values", d_values, 2);
     return unpaired(d_values, rows_a_token(d_values) / 2, false);
