@@ -143,7 +143,8 @@ class InputSource final : public TokenSource<Scalar> {
     };
     auto& to = *gradients_;
     put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+    if (in_.g.size() > 0 && moments == 1) put(gradient.decay, to.g, 1);
+    for (Index t = 0; in_.g.size() > 0 && moments > 1 && t < tokens; ++t) {
       copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
                 writable_block_of(to.g).middleRows(first + t, 1));
     }
