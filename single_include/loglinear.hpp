@@ -485,7 +485,11 @@ class RowBlock {
   [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
   [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
 
+  /// Whether one row follows the other without a gap.
+  [[nodiscard]] bool is_contiguous() const { return cols_ == stride_; }
+
   void setZero() const {
+    if (is_contiguous()) return void(std::fill_n(data_, rows_ * cols_, Scalar(0)));
     for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
   }
 
@@ -529,10 +533,13 @@ template <class Rows>
                                           rows.outerStride());
 }
 
-/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+/// The rows of `from` are copied to the first rows of `to`, which may have more columns.
 template <class Number>
 void copy_rows(const RowBlock<Number>& from,
                const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  if (from.is_contiguous() && to.is_contiguous() && from.cols() == to.cols()) {
+    return void(std::copy_n(from.data(), from.rows() * from.cols(), to.data()));
+  }
   for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
 }
 
@@ -2167,8 +2174,13 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
     product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
-    for (; j + 2 * width <= columns; j += 2 * width) {
+    if (j + 3 * width <= columns) {
+      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 3 * width;
+    }
+    if (j + 2 * width <= columns) {
       product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
@@ -2194,7 +2206,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
 /// than it is needed, but never in single columns where packets fit.
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
-  constexpr Index width = 2 * packet_size<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   return (std::min)(available, (columns + width - 1) / width * width);
 }
 
@@ -5065,7 +5077,7 @@ template <class Scalar>
 
 template <class Number>
 [[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
-  if (values.cols() == values.outerStride()) {
+  if (values.is_contiguous()) {
     return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
   }
   bool finite = true;
@@ -7165,7 +7177,8 @@ class InputSource final : public TokenSource<Scalar> {
     };
     auto& to = *gradients_;
     put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+    if (in_.g.size() > 0 && moments == 1) put(gradient.decay, to.g, 1);
+    for (Index t = 0; in_.g.size() > 0 && moments > 1 && t < tokens; ++t) {
       copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
                 writable_block_of(to.g).middleRows(first + t, 1));
     }
@@ -7410,13 +7423,27 @@ void move_into(Stored* from, Index size, To* to) {
   std::fill(from, from + size, Stored(0));
 }
 
+/// The keys of some leaves, wherever they lie: coefficient i of leaf n, times the factor of leaf n
+/// where there are factors. One type, so that a program compiles one carry.
+template <class Scalar>
+struct LeafKeys {
+  const Scalar* first;
+  Index of_row, of_leaf;  // strides
+  const Scalar* factors = nullptr;
+
+  [[nodiscard]] Scalar operator()(Index i, Index n) const {
+    const Scalar& key = first[i * of_row + n * of_leaf];
+    return factors == nullptr ? key : factors[n] * key;
+  }
+};
+
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
 /// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
 /// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
 /// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
+template <class Stored, class Scalar>
 void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
+           const LeafKeys<Scalar>& key, const Scalar* values) {
   constexpr Index piece = 4 * column_block;
   const Index size = rows * columns;
   std::array<Scalar, column_block> keys;
@@ -7807,8 +7834,7 @@ class Levels {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    carry_bucket(0, keys.cols(), {keys.data(), keys.rowStride(), keys.colStride()}, values.data());
     account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
@@ -7843,8 +7869,8 @@ class Levels {
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+  void carry_bucket(int l, Index count, const LeafKeys<Accumulator>& key,
+                    const Accumulator* values) {
     const int landed = landing(l);
     carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
     account_.size += std::uint64_t{1} << l;
@@ -13783,15 +13809,8 @@ class LeafBuffer {
   void push_into(Levels& levels) const {
     for (Index token = 0; token < count_; ++token) {
       const Index first = token * leaves_;
-      const auto coefficient = [&](Index i, Index n) {
-        const Scalar& stored = key(first + n)[i];
-        if constexpr (has_factors) {
-          return factors_[first + n] * stored;
-        } else {
-          return stored;
-        }
-      };
-      levels.carry_bucket(0, leaves_, coefficient, value(first));
+      const Scalar* const factors = has_factors ? factors_.data() + first : nullptr;
+      levels.carry_bucket(0, leaves_, {key(first), 1, key_rows(), factors}, value(first));
     }
   }
 
