@@ -485,7 +485,11 @@ class RowBlock {
   [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
   [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
 
+  /// Whether one row follows the other without a gap.
+  [[nodiscard]] bool is_contiguous() const { return cols_ == stride_; }
+
   void setZero() const {
+    if (is_contiguous()) return void(std::fill_n(data_, rows_ * cols_, Scalar(0)));
     for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
   }
 
@@ -529,10 +533,13 @@ template <class Rows>
                                           rows.outerStride());
 }
 
-/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+/// The rows of `from` are copied to the first rows of `to`, which may have more columns.
 template <class Number>
 void copy_rows(const RowBlock<Number>& from,
                const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  if (from.is_contiguous() && to.is_contiguous() && from.cols() == to.cols()) {
+    return void(std::copy_n(from.data(), from.rows() * from.cols(), to.data()));
+  }
   for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
 }
 
@@ -2167,8 +2174,13 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
     product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
-    for (; j + 2 * width <= columns; j += 2 * width) {
+    if (j + 3 * width <= columns) {
+      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 3 * width;
+    }
+    if (j + 2 * width <= columns) {
       product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
@@ -2194,7 +2206,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
 /// than it is needed, but never in single columns where packets fit.
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
-  constexpr Index width = 2 * packet_size<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   return (std::min)(available, (columns + width - 1) / width * width);
 }
 
@@ -2971,29 +2983,38 @@ class ChunkDecay {
     Block(d_after_).setZero();
     Block(d_log_).setZero();
   }
-  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+  /// The pullback of `decay_from_start`: d_x = D d_decayed.
+  void pull_back_from_start(const ConstBlock& x, Moments a, const ConstBlock& d_decayed,
                             const Block& d_x) {
-    note_rows(decayed, d_decayed, a, 1, d_until_);
-    decay_from_start(d_decayed, a, d_x);
+    pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
+  }
+  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  void note_from_start(Index a, const Scalar& d_log) {
+    if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
   /// The pullback of `decay_to_end`, likewise.
-  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+  void pull_back_to_end(const ConstBlock& y, Moments b, const ConstBlock& d_decayed,
                         const Block& d_y) {
-    note_rows(decayed, d_decayed, b, 0, d_after_);
-    decay_to_end(d_decayed, b, d_y);
+    pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
   /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
-  /// are the same.
-  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
-    if (decays_ == 0) return decay_state(d_decayed, d_s);
+  /// are the same. Where there is one decay for all rows, the result is s . d_s, which is also the
+  /// gradient with respect to its logarithm.
+  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    Scalar d_log(0);
+    if (decays_ == 0) {
+      decay_state(d_decayed, d_s);
+      return d_log;
+    }
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
-                                               d_s.data() + at, s.data() + at));
+      d_log = scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
+                                    s.data() + at);
+      pull_back_total(i, d_log);
     }
+    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -3043,15 +3064,19 @@ class ChunkDecay {
     }
   }
 
-  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
-  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
-                 const Block& notes) const {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      Scalar* const into = notes.row(at[i] + shift);
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
+  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                      const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
+    if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);
+    const ConstBlock by(factors);
+    for (Index i = 0; i < x.rows(); ++i) {
+      const Index row = at[i] + shift;
       if (decays_ == 1) {
-        *into += dot(x.row(i), d_x.row(i), x.cols());
+        *notes.row(row) += scale_and_dot(*by.row(row), d_to.row(i), x.cols(), d_x.row(i), x.row(i));
       } else {
-        add_product(x.row(i), d_x.row(i), x.cols(), into);
+        multiply(d_to.row(i), by.row(row), x.cols(), d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), notes.row(row));
       }
     }
   }
@@ -3205,28 +3230,23 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && has_plain_scores();
-    if (folds_) return decay_.prepare_right(rows.k);
-    resize(decayed_queries_, tokens_, shape_.d_k);
-    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    if (has_plain_scores()) decay_.prepare_right(rows.k);
+    if (has_plain_scores() && pass == Pass::reads) return;
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
-    if (has_plain_scores()) {
-      decay_.prepare_right(rows.k);
-      return fold_scores(0, query_key_);
-    }
+    if (has_plain_scores()) return fold_scores(0, query_key_);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
-  /// Whether reads take what stands without decays, which are factors beside it: there are no
-  /// `scores` then but those of a few queries at a time.
-  [[nodiscard]] bool folds() const { return folds_; }
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether decays between a query and a leaf are such factors.
+  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
+  /// reads there are no `scores` then but those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -3241,10 +3261,10 @@ class ChunkMap {
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
-    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
+    return has_plain_scores() ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
-    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+    return has_plain_scores() ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
   [[nodiscard]] ConstBlock keys() const {
     if (shape_.steps > 0) return ConstBlock(kept_.keys);
@@ -3284,9 +3304,8 @@ class ChunkMap {
   [[nodiscard]] Index tokens() const { return tokens_; }
   [[nodiscard]] Index leaves() const { return leaves_; }
   [[nodiscard]] Index moments() const { return moments_; }
-  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
-  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
-  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }          // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }  // <q, u>_D
 
   /// A = D - written^T sought.
   [[nodiscard]] const Matrix& written() const {
@@ -3363,7 +3382,6 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D
@@ -3588,17 +3606,29 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
                                Factors factors) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   const Index columns = scores.cols();
+  // Most runs are shorter than a packet: what is done to each number is done to whole rows.
+  Vector<Scalar> weights(columns + width), products(columns);
   for (Index t = 0; t < scores.rows(); ++t) {
     const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
-    for (const auto& [level, begin, size] : runs.of(t)) {
-      const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
-                                          : dot(d_row + at, row + at, by + at, count);
-      scale_by(lambda(t, level), d_row + at, count);
+    for (const auto& [level, begin, size] : runs.of(t)) {  // in packets, as above
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; s += width) {
+        ei::pstoreu(weights.data() + s, ei::pset1<P>(weight));
+      }
     }
-    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+    const Index seen = mask.seen(t, leaves), size = whole_packets<Scalar>(seen, columns);
+    multiply(d_row, row, size, products.data());
+    if (by != nullptr) multiply(products.data(), by, size, products.data());
+    multiply(d_row, weights.data(), size, d_row);
+    for (const auto& [level, begin, count] : runs.of(t)) {
+      d_lambda(t, level) += sum(products.data() + begin * leaves, count * leaves);
+    }
+    std::fill(d_row + seen, d_row + columns, Scalar(0));
   }
 }
 
@@ -4103,7 +4133,7 @@ class ChunkStep {
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states, next_part);
     prepare_carry(states);
@@ -4188,7 +4218,8 @@ class ChunkStep {
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
   void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
+    if (!map_.has_plain_scores())
+      return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
@@ -4320,15 +4351,15 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
-  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. The result is s . d_s where A is one decay.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return;
+      return Scalar(0);
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -4339,14 +4370,16 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
+    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
   /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  /// Where scores and queries are plain, q has that of the queries already.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -4367,22 +4400,22 @@ class ChunkMapPullback {
       } else {
         pull_back_removals(d_scores, d_queries, d_keys);
       }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
         const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
         const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
         decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
       }
     } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
                           !map_.has_plain_scores());
@@ -4405,8 +4438,9 @@ class ChunkMapPullback {
   }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and dL = -T^T dT T^T = -T^T (G^T
+  /// d_scores
+  /// + K d_keys^T) T^T = -(scores^T dG + keys dK^T). On return d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     Block(d_lookups_).setZero();
@@ -4415,20 +4449,18 @@ class ChunkMapPullback {
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
+    Block(d_lower_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
+                                                Block(d_lower_));
+    transpose_into(d_keys, transposed_);
+    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
@@ -4470,7 +4502,7 @@ class ChunkMapPullback {
   Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
   Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
   Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
+  Matrix carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail
@@ -4573,7 +4605,7 @@ class ChunkStepPullback {
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
                               rows.lambda, d_weighted_, d_chunk.lambda,
                               [&](Index t) { return step_.map().score_factors(t); });
-    pull_back_reads(states, gradient, targets.out, d_chunk, foresee);
+    pull_back_reads(states, gradient, targets.out, targets.q, d_chunk, foresee);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
 
@@ -4600,22 +4632,45 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
+    find_waiting(states, after);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved) {
-          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        if ((holder != l) == has_moved && !waits(l)) {
+          met_[array_size(l)] = pull_back_carry(n, states.level(l), gradient.level(holder),
+                                                gradient.level(l), d_chunk);
         }
         ++n;
       }
     }
     gradient.set_count(before);
   }
-  /// The gradient of older state n from that of what it has become.
-  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                       Chunk<Scalar>& d_chunk) {
+  /// Finds the levels whose gradient waits for its decay until it is added to. With plain scores
+  /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
+  /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
+  /// and so is S . dS.
+  void find_waiting(const Hierarchy<Scalar>& states, std::uint64_t after) {
+    const std::uint64_t known = std::exchange(known_, 0);
+    const bool is_plain = step_.map().has_plain_scores();
+    waiting_ = 0;
+    for (int l : states.active()) {
+      const std::uint64_t bit = std::uint64_t{1} << l;
+      const Bucket now = states.bucket(l), then = bucket_of(after, l, states.max_levels());
+      if (is_plain) known_ |= bit;
+      if ((known & bit) == 0 || now.first != then.first || now.size != then.size) continue;
+      step_.map().decay().pull_back_total(0, met_[array_size(l)]);
+      waiting_ |= bit;
+    }
+    if (waiting_ != 0) decay_.assign(array_size(pair_rows), step_.map().decay().total(0));
+  }
+  [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
+  /// The gradient of older state n from that of what it has become; the result is the product of
+  /// both where the state is one decay of the other.
+  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                         Chunk<Scalar>& d_chunk) {
+    Scalar met(0);
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
       step_.mix().carry(carried_);
@@ -4623,16 +4678,18 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      map_.carry(n, state, d_next, d_state);
+      met = map_.carry(n, state, d_next, d_state);
     }
     clear_negligible(d_state.data(), d_state.size());
+    return met;
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   template <class Foresee>
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, Chunk<Scalar>& d_chunk, Foresee foresee) {
+                       ConstBlock d_out, const Block& d_q, Chunk<Scalar>& d_chunk,
+                       Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
@@ -4666,18 +4723,33 @@ class ChunkStepPullback {
       for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         foresee(part, parts);
-        product<Into::add>(queries.block(0, i, tokens, rows).transpose(), ConstBlock(lambda_out_),
-                           d_state.middleRows(i, rows));
+        const auto left = queries.block(0, i, tokens, rows).transpose();
+        const Block into = d_state.middleRows(i, rows);
+        waits(l) ? product<Into::add_to_scaled>(left, ConstBlock(lambda_out_), into, decay_.data())
+                 : product<Into::add>(left, ConstBlock(lambda_out_), into);
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      step_.for_each_weight_of(
-          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+      if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
+      step_.for_each_weight_of(states, l, [&](Index t, int level) {
+        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
+      });
+      if (step_.map().has_plain_scores()) note_reads(l);
     }
-    transpose_into(d_queries_transposed_, d_queries_);
+    const bool is_plain = step_.map().has_plain_scores();
+    is_plain ? transpose_into(d_queries_transposed_, d_q)
+             : transpose_into(d_queries_transposed_, d_queries_);
+  }
+  /// What the reads of level l say of the decays, and of S . dS.
+  void note_reads(int l) {
+    for (Index t = 0; t < d_lambda_.size(); ++t) {
+      const Scalar met = lambda_[t] * d_lambda_[t];
+      step_.map().decay().note_from_start(shape_.queries_at()[t], met);
+      met_[array_size(l)] += met;
+    }
   }
 
   ChunkStep<Scalar>& step_;
@@ -4685,6 +4757,9 @@ class ChunkStepPullback {
   SequenceShape shape_;
   Matrix lambda_out_{};
   Vector<Scalar> lambda_{}, d_lambda_{};
+  std::array<Scalar, max_level_limit> met_{};  // S . dS of each level, as far as it is known
+  std::uint64_t known_ = 0, waiting_ = 0;
+  std::vector<Scalar> decay_{};  // of the chunk, once for each of some rows
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -5002,7 +5077,7 @@ template <class Scalar>
 
 template <class Number>
 [[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
-  if (values.cols() == values.outerStride()) {
+  if (values.is_contiguous()) {
     return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
   }
   bool finite = true;
@@ -7018,7 +7093,7 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -7102,7 +7177,8 @@ class InputSource final : public TokenSource<Scalar> {
     };
     auto& to = *gradients_;
     put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+    if (in_.g.size() > 0 && moments == 1) put(gradient.decay, to.g, 1);
+    for (Index t = 0; in_.g.size() > 0 && moments > 1 && t < tokens; ++t) {
       copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
                 writable_block_of(to.g).middleRows(first + t, 1));
     }
@@ -7115,6 +7191,15 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Whether these tokens were loaded before for gradients, which come one after the other: once
+  /// for the states of some chunks, and again from the last of those to the first.
+  [[nodiscard]] bool is_known(Index first, Index tokens) {
+    if (gradients_ == nullptr) return false;
+    if (known_first_ <= first && first + tokens <= known_end_) return true;
+    if (first != known_end_) known_first_ = first;
+    known_end_ = first + tokens;
+    return false;
+  }
   /// Asks the memory for the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
@@ -7186,6 +7271,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   std::atomic<bool> is_checked_ = false;
+  Index known_first_ = 0, known_end_ = 0;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
@@ -7337,13 +7423,27 @@ void move_into(Stored* from, Index size, To* to) {
   std::fill(from, from + size, Stored(0));
 }
 
+/// The keys of some leaves, wherever they lie: coefficient i of leaf n, times the factor of leaf n
+/// where there are factors. One type, so that a program compiles one carry.
+template <class Scalar>
+struct LeafKeys {
+  const Scalar* first;
+  Index of_row, of_leaf;  // strides
+  const Scalar* factors = nullptr;
+
+  [[nodiscard]] Scalar operator()(Index i, Index n) const {
+    const Scalar& key = first[i * of_row + n * of_leaf];
+    return factors == nullptr ? key : factors[n] * key;
+  }
+};
+
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
 /// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
 /// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
 /// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
+template <class Stored, class Scalar>
 void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
+           const LeafKeys<Scalar>& key, const Scalar* values) {
   constexpr Index piece = 4 * column_block;
   const Index size = rows * columns;
   std::array<Scalar, column_block> keys;
@@ -7734,8 +7834,7 @@ class Levels {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    carry_bucket(0, keys.cols(), {keys.data(), keys.rowStride(), keys.colStride()}, values.data());
     account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
@@ -7770,8 +7869,8 @@ class Levels {
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+  void carry_bucket(int l, Index count, const LeafKeys<Accumulator>& key,
+                    const Accumulator* values) {
     const int landed = landing(l);
     carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
     account_.size += std::uint64_t{1} << l;
@@ -13710,15 +13809,8 @@ class LeafBuffer {
   void push_into(Levels& levels) const {
     for (Index token = 0; token < count_; ++token) {
       const Index first = token * leaves_;
-      const auto coefficient = [&](Index i, Index n) {
-        const Scalar& stored = key(first + n)[i];
-        if constexpr (has_factors) {
-          return factors_[first + n] * stored;
-        } else {
-          return stored;
-        }
-      };
-      levels.carry_bucket(0, leaves_, coefficient, value(first));
+      const Scalar* const factors = has_factors ? factors_.data() + first : nullptr;
+      levels.carry_bucket(0, leaves_, {key(first), 1, key_rows(), factors}, value(first));
     }
   }
 
@@ -22836,6 +22928,7 @@ struct ExponentialGates {
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
                    Scalar before = -std::numeric_limits<Scalar>::infinity())
       : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("log_input", log_input, log_input.rows(), 1);
     detail::require_matrix("log_forget", log_forget, log_input.rows(), 1);
     if (!(before <= (std::numeric_limits<Scalar>::max)())) {
@@ -22859,6 +22952,7 @@ struct ExponentialGates {
   /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
     Matrix scaled = k;
     for (detail::Index t = 0; t < k.rows(); ++t) scaled.row(t) *= input(t, 0);
@@ -22878,6 +22972,7 @@ struct ExponentialGates {
   /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
   /// result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     Matrix out(reads.rows(), d_v);
@@ -22891,6 +22986,7 @@ struct ExponentialGates {
   /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
   /// is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     detail::require_matrix("d_outputs", d_outputs, reads.rows(), d_v);
@@ -22966,6 +23062,318 @@ LOGLINEAR_SEQUENCE(extern, double)
 #endif
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
+
+// ---- loglinear/sequence/rotary_phases.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+#define LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+namespace loglinear {
+
+/// Rotations of pairs of key rows between tokens, the complex transitions of Mamba-3, as a change
+/// of queries and keys around a sequence or a stream:
+///
+///     S_t = a_t R_t S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t
+///     P_t = R_t R_{t-1} ... R_1            o_t = sum_s a_t ... a_{s+1} (P_t^T q_t).(P_s^T k_s) v_s
+///
+/// R_t turns coefficients 2i and 2i + 1 by the i-th angle of token t and leaves all after the pairs
+/// as they are. (Lahoti et al., *Mamba-3*, arXiv:2603.15569, complex-valued state space models:
+/// the angles are the token's step times its frequencies.) All levels of a hierarchy undergo the
+/// same transitions, so that the same change serves each of them.
+///
+///     const RotaryPhases<double> phases(angles);
+///     SequenceInputs<double> in{.q = phases.rotated(q), .k = phases.rotated(k), .v = v, ...};
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct RotaryPhases {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// A gradient with respect to rows that were rotated, and to the phases by which they were.
+  struct Gradient {
+    Matrix rows, phases;
+  };
+
+  /// The angles of P_t in radians, T x n: sums of angles, kept within [-pi, pi].
+  Matrix phases;
+
+  /// \param angles  of R_t, in radians, T x n, finite
+  /// \param before  phases of the token before the first one, 1 x n; absent at a stream's beginning
+  /// \throws std::invalid_argument for another shape or a number that is not finite. O(T n);
+  /// allocates its member
+  explicit RotaryPhases(const Rows& angles, const Rows& before = {}) : phases(angles) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_finite("angles", angles);
+    if (angles.rows() == 0) return;
+    if (!before.is_absent()) {
+      detail::require_matrix("the phases before the sequence", before, 1, angles.cols());
+      phases.row(0) += before;
+    }
+    wrap(0);
+    for (detail::Index t = 1; t < phases.rows(); ++t) {
+      phases.row(t) += phases.row(t - 1);
+      wrap(t);
+    }
+  }
+
+  /// P_t^T of each row of token t: queries or keys, with any number of rows a token. \throws
+  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
+  /// finite. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Matrix rotated(const Rows& rows) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_rows("the rows to rotate", rows);
+    Matrix result = rows;
+    turn(result, Scalar(-1));
+    return result;
+  }
+
+  /// From `rotated(x)` and the gradient with respect to it, to those with respect to x and to the
+  /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
+  /// as `rotated`. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_rows("the rotated rows", result);
+    detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
+    Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
+    for (detail::Index row = 0; row < result.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(result);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        d.phases(t, i) += d_result(row, 2 * i) * result(row, 2 * i + 1) -
+                          d_result(row, 2 * i + 1) * result(row, 2 * i);
+      }
+    }
+    turn(d.rows, Scalar(1));
+    return d;
+  }
+
+  /// From the gradient with respect to the phases to that with respect to the angles, each of which
+  /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
+  /// not finite. O(T n); allocates its result
+  [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
+    Matrix d_angles = d_phases;
+    for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
+    return d_angles;
+  }
+
+ private:
+  void wrap(detail::Index t) {
+    detail::require_finite("the sum of angles", phases.row(t));
+    const auto turn = Scalar(6.283185307179586476925286766559L);
+    for (detail::Index i = 0; i < phases.cols(); ++i) {
+      phases(t, i) = std::remainder(phases(t, i), turn);
+    }
+  }
+  void require_rows(const char* name, const Rows& rows) const {
+    detail::require_finite(name, rows);
+    const bool fits = phases.rows() == 0 ? rows.rows() == 0 : rows.rows() % phases.rows() == 0;
+    if (!fits) {
+      detail::fail(detail::Text("the number of ", name), rows.rows(), "a multiple of ",
+                   phases.rows(), ", the number of tokens");
+    }
+    if (rows.cols() < 2 * phases.cols()) {
+      detail::fail(detail::Text("the columns of ", name), rows.cols(), "at least ",
+                   2 * phases.cols(), ", two for each angle");
+    }
+  }
+  [[nodiscard]] detail::Index rows_a_token(const Matrix& rows) const {
+    return rows.rows() / phases.rows();
+  }
+  /// rows = P_t rows for sign 1, P_t^T rows for sign -1.
+  void turn(Matrix& rows, Scalar sign) const {
+    for (detail::Index row = 0; row < rows.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(rows);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        const Scalar c = std::cos(phases(t, i)), s = sign * std::sin(phases(t, i));
+        const Scalar x = rows(row, 2 * i), y = rows(row, 2 * i + 1);
+        rows(row, 2 * i) = c * x - s * y;
+        rows(row, 2 * i + 1) = s * x + c * y;
+      }
+    }
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+// ---- loglinear/sequence/trapezoidal_steps.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+#define LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+
+namespace loglinear {
+
+/// The exponential-trapezoidal steps of Mamba-3 around a sequence: a token writes its own key and
+/// value and, with another weight, those of the token before it.
+///
+///     S_t = alpha_t S_{t-1} + beta_t k_{t-1} v_{t-1}^T + gamma_t k_t v_t^T
+///     alpha_t = exp(dt_t a_t),  beta_t = (1 - m_t) dt_t alpha_t,  gamma_t = m_t dt_t
+///
+/// (Lahoti et al., *Mamba-3: Improved Sequence Modeling using State Space Principles*,
+/// arXiv:2603.15569, the exponential-trapezoidal discretization; m is its lambda, and m = 1 is
+/// Mamba-2.) A token is two leaves of `SequenceInputs`, so that all forms, gradients, batches and
+/// the hierarchy compute it:
+///
+///     const TrapezoidalSteps<double> steps(log_decay, dt, mix);
+///     SequenceInputs<double> in{.q = q, .k = steps.keys(k), .v = steps.values(v),
+///                               .lambda = lambda, .g = steps.log_decay};
+///
+/// `RotaryPhases` adds the complex transitions: rotate queries and keys first. With r keys and
+/// values a token (multiple inputs), k and v have r rows a token; each of its r queries (multiple
+/// outputs) is one more call with another q.
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct TrapezoidalSteps {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// From the gradient of `keys` and of the log decays to that of what they were made from.
+  struct Gradient {
+    Matrix k;          ///< rT x d_k
+    Matrix log_decay;  ///< T x 1, likewise `dt` and `mix`
+    Matrix dt;
+    Matrix mix;
+  };
+
+  Matrix log_decay;  ///< dt_t a_t, T x 1: `SequenceInputs::g`
+  Matrix dt;         ///< T x 1
+  Matrix mix;        ///< m_t, T x 1
+  Matrix earlier;    ///< beta_t, T x 1: the weight of the token before
+  Matrix own;        ///< gamma_t, T x 1: the weight of the token itself
+
+  /// \param log_decays  dt_t a_t, T x 1, finite
+  /// \param steps  dt, T x 1, finite
+  /// \param mixes  m, T x 1, from 0 to 1
+  /// \throws std::invalid_argument for another shape or number, or where a weight is not finite.
+  /// O(T); allocates its members
+  TrapezoidalSteps(const Rows& log_decays, const Rows& steps, const Rows& mixes)
+      : log_decay(log_decays), dt(steps), mix(mixes) {
+    const detail::FlushToZero<Scalar> flush;
+    const detail::Index tokens = log_decay.rows();
+    detail::require_matrix("log_decays", log_decay, tokens, 1);
+    detail::require_matrix("steps", dt, tokens, 1);
+    detail::require_matrix("mixes", mix, tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      if (mix(t, 0) >= Scalar(0) && mix(t, 0) <= Scalar(1)) continue;
+      detail::fail(detail::Text("mixes[", t, "]"), mix(t, 0), "from 0 to 1");
+    }
+    earlier = ((Scalar(1) - mix.array()) * dt.array() * log_decay.array().exp()).matrix();
+    own = mix.cwiseProduct(dt);
+    detail::require_finite("the weight of the token before", earlier);
+    detail::require_finite("the weight of the token itself", own);
+  }
+
+  /// The keys of `SequenceInputs`, 2rT x d_k: for each token gamma_t k_t and then
+  /// beta_t k_{t-1}, r rows each. \param k  rT x d_k \param before  the r keys of the token before
+  /// the first one; absent at a stream's beginning, where they count as 0. \throws
+  /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
+  /// allocates its result
+  [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
+    Matrix pairs = with_earlier("k", k, before);
+    const detail::Index each = rows_a_token(k);
+    for (detail::Index row = 0; row < pairs.rows(); ++row) {
+      const detail::Index t = row / (2 * each);
+      pairs.row(row) *= row % (2 * each) < each ? own(t, 0) : earlier(t, 0);
+    }
+    detail::require_finite("the keys", pairs);
+    return pairs;
+  }
+  /// The values of `SequenceInputs`, 2rT x d_v: for each token v_t and then v_{t-1}, r rows each.
+  /// Parameters, errors and cost are those of `keys`.
+  [[nodiscard]] Matrix values(const Rows& v, const Rows& before = {}) const {
+    return with_earlier("v", v, before);
+  }
+
+  /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
+  /// and of what the steps are made of. What came before the sequence is constant. \throws
+  /// std::invalid_argument for another shape or a number that is not finite. O(rT d_k); allocates
+  /// its result
+  [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
+                                  const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
+    const Matrix pairs = with_earlier("k", k, before);
+    detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
+    detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
+    const detail::Index each = rows_a_token(k), tokens = dt.rows();
+    Matrix d_own(tokens, 1), d_earlier(tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      const auto weight = [&](detail::Index first) {
+        return pairs.middleRows(first, each).cwiseProduct(d_keys.middleRows(first, each)).sum();
+      };
+      d_own(t, 0) = weight(2 * t * each);
+      d_earlier(t, 0) = weight((2 * t + 1) * each);
+    }
+    const Matrix decay = log_decay.array().exp().matrix(),
+                 lagging = (d_earlier.array() * decay.array()).matrix();
+    return {unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
+            d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
+            (d_own - lagging).cwiseProduct(dt)};
+  }
+  /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
+  /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
+  /// allocates its result
+  [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_finite("d_values", d_values);
+    require_rows("d_values", d_values, 2);
+    return unpaired(d_values, rows_a_token(d_values) / 2, false);
+  }
+
+ private:
+  [[nodiscard]] detail::Index rows_a_token(const Rows& rows) const {
+    return dt.rows() == 0 ? 0 : rows.rows() / dt.rows();
+  }
+  void require_rows(const char* name, const Rows& rows, detail::Index factor) const {
+    const detail::Index tokens = factor * dt.rows();
+    const bool fits = tokens == 0 ? rows.rows() == 0 : rows.rows() % tokens == 0;
+    if (!fits) detail::fail(detail::Text(name, " (rows)"), rows.rows(), "a multiple of ", tokens);
+  }
+  /// For each token its rows, and then those of the token before.
+  [[nodiscard]] Matrix with_earlier(const char* name, const Rows& rows, const Rows& before) const {
+    detail::require_finite(name, rows);
+    require_rows(name, rows, 1);
+    const detail::Index each = rows_a_token(rows);
+    if (!before.is_absent()) {
+      detail::require_matrix(detail::Text("the rows of ", name, " before the sequence"), before,
+                             each, rows.cols());
+    }
+    Matrix pairs(2 * rows.rows(), rows.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      pairs.middleRows(2 * t * each, each) = rows.middleRows(t * each, each);
+      auto lagging = pairs.middleRows((2 * t + 1) * each, each);
+      if (t > 0) {
+        lagging = rows.middleRows((t - 1) * each, each);
+      } else if (before.is_absent()) {
+        lagging.setZero();
+      } else {
+        lagging = before;
+      }
+    }
+    return pairs;
+  }
+  /// What each row gave: its own leaf's gradient and that of the next token's second leaf.
+  [[nodiscard]] Matrix unpaired(const Rows& d, detail::Index each, bool are_weighted) const {
+    Matrix sum(d.rows() / 2, d.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      auto rows = sum.middleRows(t * each, each);
+      rows = d.middleRows(2 * t * each, each);
+      if (are_weighted) rows *= own(t, 0);
+      if (t + 1 == dt.rows()) continue;
+      const auto next = d.middleRows((2 * t + 3) * each, each);
+      rows += (are_weighted ? earlier(t + 1, 0) : Scalar(1)) * next;
+    }
+    return sum;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
 
 // ---- loglinear/sequence.hpp
 

@@ -104,7 +104,7 @@ class ChunkStep {
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
     begin_reads(states.max_levels(), states.count(), next_part);
     map_.prepare_carry(levels);
@@ -186,7 +186,9 @@ class ChunkStep {
   template <class Before>
   void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
     const LevelMask levels = mask(max_levels, before);
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
+    if (!map_.has_plain_scores()) {
+      return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
+    }
     runs_.prepare(levels, chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;

@@ -20,7 +20,7 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
   StretchMap<Scalar>& map = stretch.map;
   Step step(source.shape(), (std::min)(chunk_size, source.length()), weights);
   const auto take_queries = [&](Index first, Index tokens) {
-    const bool has_factors = step.map().folds();
+    const bool has_factors = step.map().has_plain_scores();
     if (first == 0 && has_factors) stretch.factors.resize(stretch.length);
     if (first == 0 && !has_factors) resize(stretch.queries, stretch.length, step.shape().d_k);
     if (has_factors) {  // all of P's diagonal is one number

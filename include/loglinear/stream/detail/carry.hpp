@@ -38,13 +38,27 @@ void move_into(Stored* from, Index size, To* to) {
   std::fill(from, from + size, Stored(0));
 }
 
+/// The keys of some leaves, wherever they lie: coefficient i of leaf n, times the factor of leaf n
+/// where there are factors. One type, so that a program compiles one carry.
+template <class Scalar>
+struct LeafKeys {
+  const Scalar* first;
+  Index of_row, of_leaf;  // strides
+  const Scalar* factors = nullptr;
+
+  [[nodiscard]] Scalar operator()(Index i, Index n) const {
+    const Scalar& key = first[i * of_row + n * of_leaf];
+    return factors == nullptr ? key : factors[n] * key;
+  }
+};
+
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
 /// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
 /// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
 /// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
+template <class Stored, class Scalar>
 void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
+           const LeafKeys<Scalar>& key, const Scalar* values) {
   constexpr Index piece = 4 * column_block;
   const Index size = rows * columns;
   std::array<Scalar, column_block> keys;

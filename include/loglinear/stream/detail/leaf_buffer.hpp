@@ -194,15 +194,8 @@ class LeafBuffer {
   void push_into(Levels& levels) const {
     for (Index token = 0; token < count_; ++token) {
       const Index first = token * leaves_;
-      const auto coefficient = [&](Index i, Index n) {
-        const Scalar& stored = key(first + n)[i];
-        if constexpr (has_factors) {
-          return factors_[first + n] * stored;
-        } else {
-          return stored;
-        }
-      };
-      levels.carry_bucket(0, leaves_, coefficient, value(first));
+      const Scalar* const factors = has_factors ? factors_.data() + first : nullptr;
+      levels.carry_bucket(0, leaves_, {key(first), 1, key_rows(), factors}, value(first));
     }
   }
 

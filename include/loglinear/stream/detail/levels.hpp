@@ -99,8 +99,7 @@ class Levels {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    carry_bucket(0, keys.cols(), {keys.data(), keys.rowStride(), keys.colStride()}, values.data());
     account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
@@ -135,8 +134,8 @@ class Levels {
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+  void carry_bucket(int l, Index count, const LeafKeys<Accumulator>& key,
+                    const Accumulator* values) {
     const int landed = landing(l);
     carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
     account_.size += std::uint64_t{1} << l;
