@@ -134,8 +134,9 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
+  /// state may be `factor` times s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
     if (kept_.is_formed) {
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(kept_.transition, s, carried_);
@@ -143,7 +144,7 @@ class ChunkMap {
       return;
     }
     const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
-    decay_.decay_state(s, to);
+    decay_.decay_state(s, to, factor);
     if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
   }
 

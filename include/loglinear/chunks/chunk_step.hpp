@@ -84,6 +84,21 @@ class ChunkStep {
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
     advance(states, next, [](Index, Index) {});
   }
+  /// The same into other memory while `states` stay as they are: a level that is one decay of what
+  /// it was is borrowed from them.
+  template <class Foresee>
+  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+    prepare_carry(states);
+    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      const bool can_borrow = decay * states.factor(l) >= least_factor && keeps_tokens(states, l);
+      can_borrow ? next.borrow(l, states, decay)
+                 : carry_level(n, states.level(l), next.level(l), states.factor(l));
+      ++n;
+    }
+    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  }
 
   /// Both, in place: each level is taken on right after it was read, while it is near.
   template <class Foresee>
@@ -117,6 +132,12 @@ class ChunkStep {
   }
   [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
     return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// Whether level l holds the same tokens after the chunk.
+  [[nodiscard]] bool keeps_tokens(const Hierarchy<Scalar>& states, int l) const {
+    const Bucket now = states.bucket(l),
+                 then = bucket_of(count_after(states), l, states.max_levels());
+    return now.first == then.first && now.size == then.size;
   }
   /// The rows of keys and values of each stretch of the chunk that a level holds after it.
   template <class Visit>
@@ -159,6 +180,8 @@ class ChunkStep {
   /// \}
 
  private:
+  /// A factor beside a state must not become so small that both together lose what counts.
+  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -205,8 +228,9 @@ class ChunkStep {
     }
   }
   /// Older state n through the transitions of the chunk.
-  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
-    map_.carry(n, state, next);
+  void carry_level(std::size_t n, const Matrix& state, Matrix& next,
+                   const Scalar& factor = Scalar(1)) {
+    map_.carry(n, state, next, factor);
     mix_.carry(next);
     clear_negligible(next.data(), next.size());
   }
