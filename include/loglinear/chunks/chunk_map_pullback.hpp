@@ -36,8 +36,10 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same. The result is s . d_s where A is one decay.
-  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
+  /// result is the product of the state with d_s.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
+               const Scalar& factor = Scalar(1)) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
@@ -55,7 +57,7 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    const Scalar met = decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }

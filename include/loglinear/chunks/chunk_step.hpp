@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
@@ -59,7 +60,7 @@ class ChunkStep {
   }
   /// The second part, for some value columns, which do not meet others: `states` has these alone
   /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
-  /// at once. Calls `foresee` as `advance` does.
+  /// at once. Calls `foresee` as `advance_beside` does.
   template <class Foresee>
   void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
             Foresee foresee) const {
@@ -84,20 +85,31 @@ class ChunkStep {
     end_reads();
   }
 
-  /// The states after the chunk from those before it; in place where they are the same. Calls
-  /// `foresee(part, parts)` now and then, each part once.
-  template <class Foresee>
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+  /// The states after the chunk from those before it, in place.
+  void advance(Hierarchy<Scalar>& states) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    take_levels(states, all_, false, rows_.out, [] {});
+    merge(states, states, all_, [] {});
+  }
+  /// The same into other memory while `states` stay as they are: a level that is one decay of what
+  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
     std::size_t n = 0;
     for (int l : states.active()) {
-      map_.carry(n++, states.level(l), next.level(l));
-      end_carry(next.level(l), all_);
+      const bool can_borrow =
+          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
+      if (can_borrow) {
+        next.borrow(l, states, decay);
+      } else {
+        map_.carry(n, states.level(l), next.level(l), states.factor(l));
+        end_carry(next.level(l), all_);
+      }
+      ++n;
     }
     merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
-  }
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
-    advance(states, next, [](Index, Index) {});
   }
 
   /// Both, in place: each level is taken on right after it was read, while it is near.
@@ -118,7 +130,6 @@ class ChunkStep {
 
   /// \name For the pullback
   /// \{
-
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
   [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
@@ -173,6 +184,8 @@ class ChunkStep {
   /// \}
 
  private:
+  /// A factor beside a state must not become so small that both together lose what counts.
+  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -186,9 +199,8 @@ class ChunkStep {
   template <class Before>
   void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
     const LevelMask levels = mask(max_levels, before);
-    if (!map_.has_plain_scores()) {
-      return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
-    }
+    const bool folds = map_.has_plain_scores();
+    if (!folds) return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
     runs_.prepare(levels, chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
@@ -220,9 +232,8 @@ class ChunkStep {
   void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
                   const Block& out, Before&& before_stretch) const {
     gather_lambda(states, l, columns.lambda);
-    const Index tokens = chunk_.tokens;
-    for (Index first = 0; first < tokens; first += pair_rows) {
-      const Index size = (std::min)(pair_rows, tokens - first);
+    for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, chunk_.tokens - first);
       before_stretch();
       product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
                                 out.middleRows(first, size), columns.lambda.data() + first);
@@ -242,15 +253,14 @@ class ChunkStep {
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
+      return (std::exchange(filled, filled | std::uint64_t{1} << l) >> l & 1u) != 0;
     };
+    const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
     for (int l : active) {
-      if (states.holder(after, states.bucket(l).first) == l) take(l);
+      if (holder_of(l) == l) take(l);
     }
     for (int l : active) {
-      const int holder = states.holder(after, states.bucket(l).first);
+      const int holder = holder_of(l);
       if (holder == l) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);

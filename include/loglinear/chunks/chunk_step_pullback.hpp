@@ -77,15 +77,15 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    find_waiting(states, after);
+    find_waiting(states);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
         if ((holder != l) == has_moved && !waits(l)) {
-          met_[array_size(l)] = pull_back_carry(n, states.level(l), gradient.level(holder),
-                                                gradient.level(l), d_chunk);
+          met_[array_size(l)] = pull_back_carry(n, states.level(l), states.factor(l),
+                                                gradient.level(holder), gradient.level(l), d_chunk);
         }
         ++n;
       }
@@ -96,15 +96,14 @@ class ChunkStepPullback {
   /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
   /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
   /// and so is S . dS.
-  void find_waiting(const Hierarchy<Scalar>& states, std::uint64_t after) {
+  void find_waiting(const Hierarchy<Scalar>& states) {
     const std::uint64_t known = std::exchange(known_, 0);
     const bool is_plain = step_.map().has_plain_scores();
     waiting_ = 0;
     for (int l : states.active()) {
       const std::uint64_t bit = std::uint64_t{1} << l;
-      const Bucket now = states.bucket(l), then = bucket_of(after, l, states.max_levels());
       if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || now.first != then.first || now.size != then.size) continue;
+      if ((known & bit) == 0 || !step_.keeps_tokens(states, l)) continue;
       step_.map().decay().pull_back_total(0, met_[array_size(l)]);
       waiting_ |= bit;
     }
@@ -113,8 +112,8 @@ class ChunkStepPullback {
   [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
   /// The gradient of older state n from that of what it has become; the result is the product of
   /// both where the state is one decay of the other.
-  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                         Chunk<Scalar>& d_chunk) {
+  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Scalar& factor,
+                         const Matrix& d_next, Matrix& d_state, Chunk<Scalar>& d_chunk) {
     Scalar met(0);
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
@@ -123,7 +122,7 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      met = map_.carry(n, state, d_next, d_state);
+      met = map_.carry(n, state, d_next, d_state, factor);
     }
     clear_negligible(d_state.data(), d_state.size());
     return met;
@@ -175,12 +174,14 @@ class ChunkStepPullback {
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
+      const Scalar factor = states.factor(l);
+      scale_by(factor, lambda_.data(), tokens);
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
       if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
       step_.for_each_weight_of(states, l, [&](Index t, int level) {
-        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
+        d_chunk.lambda(t, level) += factor * step_.map().query_factor(t) * d_lambda_[t];
       });
       if (step_.map().has_plain_scores()) note_reads(l);
     }
