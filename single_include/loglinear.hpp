@@ -2924,8 +2924,8 @@ class ChunkDecay {
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// to = D(0..N-1) s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to) const {
+  /// to = D(0..N-1) factor s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) const {
     if (decays_ == 0) {
       if (&to != &s) to = s;
       return;
@@ -2933,7 +2933,7 @@ class ChunkDecay {
     resize(to, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index at = 0; at < s.size(); at += size) {
-      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
+      scaled_row<false>(factor * total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
@@ -2997,10 +2997,11 @@ class ChunkDecay {
                         const Block& d_y) {
     pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
-  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
-  /// are the same. Where there is one decay for all rows, the result is s . d_s, which is also the
-  /// gradient with respect to its logarithm.
-  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state factor s before; in place
+  /// where both are the same. Where there is one decay for all rows, the result is the product of
+  /// the state with d_s, which is also the gradient with respect to its logarithm.
+  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s,
+                         const Scalar& factor) {
     Scalar d_log(0);
     if (decays_ == 0) {
       decay_state(d_decayed, d_s);
@@ -3010,8 +3011,8 @@ class ChunkDecay {
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      d_log = scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
-                                    s.data() + at);
+      d_log = factor * scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
+                                             s.data() + at);
       pull_back_total(i, d_log);
     }
     return d_log;
@@ -3281,17 +3282,24 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
+  /// state may be `factor` times s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    carry(s, to, kept_.found_states[n], carried_, factor);
+  }
+  /// The same for some columns of any older state, by memory for what lies between.
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
+             const Scalar& factor = Scalar(1)) const {
     if (kept_.is_formed) {
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition, s, carried_);
-      to.swap(carried_);
+      resize(carried, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried);
+      to.swap(carried);
       return;
     }
-    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
-    decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
+    if (shape_.steps > 0) find(s, found);
+    decay_.decay_state(s, to, factor);
+    if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 
   /// \name For the pullback
@@ -3317,16 +3325,17 @@ class ChunkMap {
 
   /// What rank-one updates find of older state n.
   const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    resize(found, moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
+    find(s, kept_.found_states[n]);
+    return kept_.found_states[n];
   }
   /// \}
 
  private:
+  void find(const Matrix& s, Matrix& found) const {
+    resize(found, moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+  }
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
     const ConstBlock& k = rows.k;
@@ -3429,9 +3438,32 @@ class Hierarchy {
   void set_origin(std::uint64_t origin) { origin_ = origin; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+  /// Whether a level holds the same tokens once there are `count` of them.
+  [[nodiscard]] bool keeps(int level, std::uint64_t count) const {
+    const Bucket now = bucket(level), then = bucket_of(count, level, max_levels_);
+    return now.first == then.first && now.size == then.size;
+  }
 
-  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
-  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
+  /// Level l, but for its `factor`.
+  [[nodiscard]] const Matrix& level(int l) const {
+    const auto at = static_cast<std::size_t>(l);
+    return borrowed_.empty() || borrowed_[at].from == nullptr ? levels_[at] : *borrowed_[at].from;
+  }
+  /// The same to be written to, which is not borrowed then.
+  [[nodiscard]] Matrix& level(int l) {
+    const auto at = static_cast<std::size_t>(l);
+    if (!borrowed_.empty()) borrowed_[at] = {};
+    return levels_[at];
+  }
+  /// What level l is to be multiplied by: 1 for all that are not borrowed.
+  [[nodiscard]] Scalar factor(int l) const {
+    return borrowed_.empty() ? Scalar(1) : borrowed_[static_cast<std::size_t>(l)].factor;
+  }
+  /// Level l becomes `decay` times that of `other`, which must stay as it is and is not copied.
+  void borrow(int l, const Hierarchy& other, const Scalar& decay) {
+    borrowed_.resize(levels_.size());
+    borrowed_[static_cast<std::size_t>(l)] = {&other.level(l), other.factor(l) * decay};
+  }
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
@@ -3462,6 +3494,11 @@ class Hierarchy {
   Index d_k_, d_v_;
   std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
+  struct Borrowed {
+    const Matrix* from = nullptr;
+    Scalar factor{1};
+  };
+  std::vector<Borrowed> borrowed_{};  // none, or one for each level
 };
 
 }  // namespace loglinear::detail
@@ -3636,6 +3673,27 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
 
 #endif  // LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
 
+// ---- loglinear/chunks/value_columns.hpp
+
+#ifndef LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+#define LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+
+namespace loglinear::detail {
+
+/// Value columns [first, first + size) that states go through chunks for, and memory for what is
+/// computed meanwhile.
+template <class Scalar>
+struct ValueColumns {
+  Index first, size;
+  Vector<Scalar> lambda{};                    // of each query, where it reads a level
+  RowMajorMatrix<Scalar> reads{};             // of the columns
+  RowMajorMatrix<Scalar> found{}, carried{};  // of `ChunkMap::carry`
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+
 // ---- loglinear/chunks/value_mix.hpp
 
 #ifndef LOGLINEAR_CHUNKS_VALUE_MIX_HPP
@@ -3712,11 +3770,11 @@ class ValueMix {
       multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
-  /// s <- s R(0..C-1).
-  void carry(Matrix& s) const {
+  /// s <- s R(0..C-1), for the value columns from `first` on.
+  void carry(Matrix& s, Index first = 0) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      Scalar* const row = s.data() + i * d_v_;
-      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
+      Scalar* const row = s.data() + i * s.cols();
+      multiply(row, ConstBlock(from_start_).row(tokens_) + first, s.cols(), row);
     }
   }
 
@@ -4084,7 +4142,8 @@ class ChunkStep {
       : shape_(shape),
         chunk_(shape, capacity, weights),
         map_(shape, capacity),
-        mix_(shape, capacity) {}
+        mix_(shape, capacity),
+        all_{0, shape.d_v} {}
 
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
@@ -4092,41 +4151,66 @@ class ChunkStep {
     rows_ = source.load(first, chunk_);
     map_.forward(chunk_, rows_, pass);
     mix_.prepare(chunk_, rows_.v);
-    is_prepared_ = false;
   }
 
-  /// What of `advance` does not depend on the states, for tokens after `before` others: whether it
-  /// is done at its time or before changes no bit.
-  void prepare_advance(int max_levels, std::uint64_t before) {
+  /// The first part of a pass for reads or for states, which asks for no level of the states, only
+  /// for `before`, the number of their tokens.
+  void begin(int max_levels, std::uint64_t before, bool reads) {
+    if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
-    std::size_t n = 0;
-    for_each_new_stretch(max_levels, before, [&](int, Index begin, Index size) {
-      if (written_.size() == n) written_.emplace_back();
-      resize(written_[n], shape_.d_k, shape_.d_v);
-      product<Into::replace>(map_.keys().middleRows(begin, size).transpose(),
-                             mix_.ended(rows_.v).middleRows(begin, size), written_[n++]);
-    });
-    is_prepared_ = true;
   }
+  /// The second part, for some value columns, which do not meet others: `states` has these alone
+  /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
+  /// at once. Calls `foresee` as `advance_beside` does.
+  template <class Foresee>
+  void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+            Foresee foresee) const {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    auto next_part = in_parts(
+        stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
+    // In memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
+    resize(columns.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), columns.reads);
+    take_levels(states, columns, reads, columns.reads, next_part);
+    copy_rows(ConstBlock(columns.reads), all);
+    merge(states, states, columns, next_part);
+  }
+  /// The third part, once all columns are through, where there are reads.
+  void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    begin_reads(states, [] {});
-    for (int l : states.active()) read_level(states, l, [] {});
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
+    begin_reads(states.max_levels(), states.count(), [] {});
+    for (int l : states.active()) read_level(states, l, all_, rows_.out, [] {});
+    end_reads();
   }
 
-  /// The states after the chunk from those before it; in place where they are the same. Calls
-  /// `foresee(part, parts)` now and then, each part once.
-  template <class Foresee>
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
-    if (!is_prepared_) prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
-    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  /// The states after the chunk from those before it, in place.
+  void advance(Hierarchy<Scalar>& states) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    take_levels(states, all_, false, rows_.out, [] {});
+    merge(states, states, all_, [] {});
   }
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
-    advance(states, next, [](Index, Index) {});
+  /// The same into other memory while `states` stay as they are: a level that is one decay of what
+  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      const bool can_borrow =
+          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
+      if (can_borrow) {
+        next.borrow(l, states, decay);
+      } else {
+        map_.carry(n, states.level(l), next.level(l), states.factor(l));
+        end_carry(next.level(l), all_);
+      }
+      ++n;
+    }
+    merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
 
   /// Both, in place: each level is taken on right after it was read, while it is near.
@@ -4135,15 +4219,11 @@ class ChunkStep {
     const Index levels = active_level_count(states.count(), states.max_levels());
     const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
-    begin_reads(states, next_part);
-    prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      read_level(states, l, next_part);
-      carry_level(n++, states.level(l), states.level(l));
-    }
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
-    merge(states, states, next_part);
+    begin_reads(states.max_levels(), states.count(), next_part);
+    map_.prepare_carry(levels);
+    take_levels(states, all_, true, rows_.out, next_part);
+    end_reads();
+    merge(states, states, all_, next_part);
   }
 
   [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
@@ -4151,13 +4231,15 @@ class ChunkStep {
 
   /// \name For the pullback
   /// \{
-
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
   [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
+  [[nodiscard]] LevelMask mask(int max_levels, std::uint64_t before) const {
+    return {shape_.order, max_levels, before};
+  }
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
+    return mask(states.max_levels(), states.count());
   }
   [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
     return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
@@ -4174,11 +4256,11 @@ class ChunkStep {
   /// The stretches of the chunk under one level each, once its scores were weighted.
   [[nodiscard]] const LevelRuns& runs() const { return runs_; }
   /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+  const Matrix& weighted_scores(const LevelMask& mask) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    runs_.prepare(mask(states), chunk_.tokens);
+    runs_.prepare(mask, chunk_.tokens);
     weight_scores<Scalar>(
-        mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
+        mask, runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
         [&](Index t) { return map_.score_factors(t); }, 0);
     return weighted_;
   }
@@ -4203,6 +4285,8 @@ class ChunkStep {
   /// \}
 
  private:
+  /// A factor beside a state must not become so small that both together lose what counts.
+  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -4212,15 +4296,13 @@ class ChunkStep {
       if (part < parts) ask(part++, parts);
     };
   }
-  void prepare_carry(const Hierarchy<Scalar>& states) {
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-  }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
-  void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.has_plain_scores())
-      return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
-    runs_.prepare(mask(states), chunk_.tokens);
+  void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
+    const LevelMask levels = mask(max_levels, before);
+    const bool folds = map_.has_plain_scores();
+    if (!folds) return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
+    runs_.prepare(levels, chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
     if (folded_.cols() < tokens) set_zero(folded_, 3 * pair_rows, (std::max)(tokens, spare));
@@ -4231,46 +4313,55 @@ class ChunkStep {
       before_stretch();
       map_.fold_scores(first, scores);
       weight_scores<Scalar>(
-          mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
+          levels, runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
           [&](Index t) { return map_.score_factors(t); }, spare);
       product_of_pairs<Into::replace>(weighted, shape_.queries_at().from(first), shape_.leaves_at(),
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
+  /// Takes each level through the chunk right after it was read, while it is near.
   template <class Before>
-  void read_level(const Hierarchy<Scalar>& states, int l, Before&& before_stretch) {
-    gather_lambda(states, l, lambda_);
-    const Index tokens = chunk_.tokens;
-    for (Index first = 0; first < tokens; first += pair_rows) {
-      const Index size = (std::min)(pair_rows, tokens - first);
-      before_stretch();
-      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                rows_.out.middleRows(first, size), lambda_.data() + first);
+  void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+                   const Block& out, Before&& before_stretch) const {
+    for (int l : states.active()) {
+      if (reads) read_level(states, l, columns, out, before_stretch);
+      map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
+      end_carry(states.level(l), columns);
     }
   }
-  /// Older state n through the transitions of the chunk.
-  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
-    map_.carry(n, state, next);
-    mix_.carry(next);
-    clear_negligible(next.data(), next.size());
+  template <class Before>
+  void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
+                  const Block& out, Before&& before_stretch) const {
+    gather_lambda(states, l, columns.lambda);
+    for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, chunk_.tokens - first);
+      before_stretch();
+      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
+                                out.middleRows(first, size), columns.lambda.data() + first);
+    }
+  }
+  /// After the transitions of the chunk what else an older state undergoes.
+  void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
+    mix_.carry(state, columns.first);
+    clear_negligible(state.data(), state.size());
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
   /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
   template <class Before>
-  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Before&& before_rows) {
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
+             const ValueColumns<Scalar>& columns, Before&& before_rows) const {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
+      return (std::exchange(filled, filled | std::uint64_t{1} << l) >> l & 1u) != 0;
     };
+    const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
     for (int l : active) {
-      if (states.holder(after, states.bucket(l).first) == l) take(l);
+      if (holder_of(l) == l) take(l);
     }
     for (int l : active) {
-      const int holder = states.holder(after, states.bucket(l).first);
+      const int holder = holder_of(l);
       if (holder == l) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);
@@ -4280,15 +4371,10 @@ class ChunkStep {
       }
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
-    std::size_t stretch = 0;
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      if (is_prepared_) {
-        Matrix &written = written_[stretch++], &to = next.level(l);
-        return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
-      }
       const bool has = take(l);
       if (!has) next.allocate(l);
-      const ConstBlock right = values.middleRows(begin, size);
+      const ConstBlock right = values.block(begin, columns.first, size, columns.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
@@ -4307,9 +4393,7 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
-  Vector<Scalar> lambda_{};
-  bool is_prepared_ = false;
-  std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
+  ValueColumns<Scalar> all_;
 };
 
 }  // namespace loglinear::detail
@@ -4351,8 +4435,10 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same. The result is s . d_s where A is one decay.
-  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
+  /// result is the product of the state with d_s.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
+               const Scalar& factor = Scalar(1)) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
@@ -4370,7 +4456,7 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    const Scalar met = decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
@@ -4600,8 +4686,8 @@ class ChunkStepPullback {
 
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
-    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              targets.v, d_chunk.value_decay);
+    step_.mix().pull_back_mix(step_.weighted_scores(step_.mask(states)), rows.v, targets.out,
+                              d_weighted_, targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
                               rows.lambda, d_weighted_, d_chunk.lambda,
                               [&](Index t) { return step_.map().score_factors(t); });
@@ -4632,15 +4718,15 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    find_waiting(states, after);
+    find_waiting(states);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
         if ((holder != l) == has_moved && !waits(l)) {
-          met_[array_size(l)] = pull_back_carry(n, states.level(l), gradient.level(holder),
-                                                gradient.level(l), d_chunk);
+          met_[array_size(l)] = pull_back_carry(n, states.level(l), states.factor(l),
+                                                gradient.level(holder), gradient.level(l), d_chunk);
         }
         ++n;
       }
@@ -4651,15 +4737,14 @@ class ChunkStepPullback {
   /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
   /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
   /// and so is S . dS.
-  void find_waiting(const Hierarchy<Scalar>& states, std::uint64_t after) {
+  void find_waiting(const Hierarchy<Scalar>& states) {
     const std::uint64_t known = std::exchange(known_, 0);
     const bool is_plain = step_.map().has_plain_scores();
     waiting_ = 0;
     for (int l : states.active()) {
       const std::uint64_t bit = std::uint64_t{1} << l;
-      const Bucket now = states.bucket(l), then = bucket_of(after, l, states.max_levels());
       if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || now.first != then.first || now.size != then.size) continue;
+      if ((known & bit) == 0 || !step_.keeps_tokens(states, l)) continue;
       step_.map().decay().pull_back_total(0, met_[array_size(l)]);
       waiting_ |= bit;
     }
@@ -4668,8 +4753,8 @@ class ChunkStepPullback {
   [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
   /// The gradient of older state n from that of what it has become; the result is the product of
   /// both where the state is one decay of the other.
-  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                         Chunk<Scalar>& d_chunk) {
+  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Scalar& factor,
+                         const Matrix& d_next, Matrix& d_state, Chunk<Scalar>& d_chunk) {
     Scalar met(0);
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
@@ -4678,7 +4763,7 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      met = map_.carry(n, state, d_next, d_state);
+      met = map_.carry(n, state, d_next, d_state, factor);
     }
     clear_negligible(d_state.data(), d_state.size());
     return met;
@@ -4730,12 +4815,14 @@ class ChunkStepPullback {
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
+      const Scalar factor = states.factor(l);
+      scale_by(factor, lambda_.data(), tokens);
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
       if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
       step_.for_each_weight_of(states, l, [&](Index t, int level) {
-        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
+        d_chunk.lambda(t, level) += factor * step_.map().query_factor(t) * d_lambda_[t];
       });
       if (step_.map().has_plain_scores()) note_reads(l);
     }
@@ -4791,8 +4878,23 @@ struct ChunkwiseTape {
     kept.clear();
   }
   void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    if (is_due()) kept.push_back(states.snapshot());
     begins.push_back(first);
+  }
+  /// The same with memory for the states, those after `count` tokens, instead of their numbers.
+  void allocate(Index first, std::uint64_t count, const Hierarchy<Scalar>& like) {
+    if (is_due()) {
+      kept.push_back(like.empty());
+      kept.back().set_count(count);
+      for (int l : kept.back().active()) kept.back().allocate(l);
+    }
+    begins.push_back(first);
+  }
+
+ private:
+  /// Whether the states before the next chunk are kept.
+  [[nodiscard]] bool is_due() const {
+    return begins.size() % static_cast<std::size_t>(interval) == 0;
   }
 };
 
@@ -5558,7 +5660,9 @@ namespace loglinear::detail {
 class FirstFailure {
  public:
   /// Whether a pass still matters.
-  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool is_after(Index i) const { return i < first(); }
+  /// The first pass that has failed, or the largest number.
+  [[nodiscard]] Index first() const { return index_.load(std::memory_order_relaxed); }
   void note(Index i, std::exception_ptr failure) {
     while (is_taken_.test_and_set(std::memory_order_acquire)) {
     }
@@ -5648,14 +5752,16 @@ void parallel_for(Index n, int most, const Body& body) {
 #ifndef LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
 #define LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
 
-// One long sequence on several threads. What a chunk is by itself (its scores, keys, transition and
-// leaves) does not depend on the states, and what it reads depends on those before it alone: only
-// the states go from chunk to chunk. So the chunks of a window are loaded at once, then one thread
-// takes the states through them, then they read at once; and three windows are under way at a time,
+// One long sequence on several threads. What a chunk is by itself (its scores, keys and transition)
+// does not depend on the states, so that several chunks can be begun at once. The states go from
+// chunk to chunk, but no value column of theirs meets another one. So each thread takes some of the
+// columns through the chunks of a window and reads them on the way, and meanwhile the chunks of the
+// next window are begun and those of the last one are ended,
 //
-//     loading window w + 2  |  states of window w + 1  |  reads of window w
+//     columns of the states, through window w  |  ending window w - 1, beginning window w + 1
 //
-// Each chunk does what it does on one thread, in the same order, so that the bits are the same.
+// Every number is computed by the operations that one thread does, in the same order, so that the
+// bits are the same.
 
 namespace loglinear::detail {
 
@@ -5667,98 +5773,146 @@ class ChunkWindows {
   /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
   /// chunks for some windows. No bit depends on the answer.
   [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
-    return source.is_concurrent() && source.length() / chunk_size >= 4 * chunks_of_window() &&
-           threads_for(chunks_of_window(), thread_count()) > 1;
+    return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
+           source.length() / chunk_size >= 8 * thread_count();
   }
 
   ChunkWindows(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                const Hierarchy<Scalar>& states)
-      : source_(source), chunk_size_(chunk_size), size_(chunks_of_window()), states_(states) {
-    for (Window& window : windows_) {
+      : source_(source), chunk_size_(chunk_size), states_(states) {
+    // Whole packets, so that each column is computed as it is among all of them.
+    const Index packets = states.d_v() / packet_size<Scalar>,
+                count = std::clamp<Index>(packets, 1, thread_count());
+    for (Index n = 0; n < count; ++n) {
+      const Index first = packets * n / count * packet_size<Scalar>,
+                  end = n + 1 == count ? states.d_v()
+                                       : packets * (n + 1) / count * packet_size<Scalar>;
+      blocks_.emplace_back(states, first, end - first);
+    }
+    begins_ = (thread_count() + count - 1) / count;  // one for each thread
+    size_ = count * begins_;
+    for (auto& window : steps_) {
       for (Index i = 0; i < size_; ++i) {
-        window.steps.push_back(std::make_unique<ChunkStep<Scalar>>(
+        window.push_back(std::make_unique<ChunkStep<Scalar>>(
             source.shape(), (std::min)(chunk_size, source.length()), weights));
-        window.after.push_back(states.empty());
       }
     }
-    std::uint64_t count = states.count();
+    std::uint64_t before = states.count();
     for (Index first = 0; first < source.length();) {
-      begins_.push_back(first);
-      const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(chunk_size));
+      firsts_.push_back(first);
+      const auto into = static_cast<Index>(before % static_cast<std::uint64_t>(chunk_size));
       const Index tokens = (std::min)(chunk_size - into, source.length() - first);
       first += tokens;
-      count += static_cast<std::uint64_t>(tokens);
+      before += static_cast<std::uint64_t>(tokens);
     }
-    begins_.push_back(source.length());
+    firsts_.push_back(source.length());
   }
 
   /// As `ChunkwiseRun::forward`.
   void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-    const Index chunks = static_cast<Index>(begins_.size()) - 1;
     if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    for (Index w = -2; w * size_ < chunks; ++w) {
-      const auto in_window = [&](Index window) {
-        return window < 0 ? 0 : std::clamp<Index>(chunks - window * size_, 0, size_);
-      };
-      const Index going = in_window(w + 1) > 0 ? 1 : 0, reading = in_window(w),
-                  loading = in_window(w + 2);
-      parallel_for<Scalar>(going + reading + loading, thread_count(), [&](Index n) {
-        if (n < going) {
-          advance(w + 1, in_window(w + 1), tape);
-        } else if (n < going + reading) {
-          if (reads) read(w * size_ + n - going);
-        } else {
-          load((w + 2) * size_ + n - going - reading, reads ? Pass::reads : Pass::states);
-        }
+    const Index passes = static_cast<Index>(blocks_.size()) + size_;
+    for (Index w = -1; (w - 1) * size_ < chunks(); ++w) {
+      for (Index chunk = first_of(w); tape != nullptr && chunk < first_of(w + 1); ++chunk) {
+        tape->allocate(begin(chunk), count(chunk), states_);
+      }
+      const Index end = first_of(w + 1), in_work = first_of(w), last = first_of(w - 1);
+      parallel_for<Scalar>(passes, thread_count(), [&](Index n) {
+        const Index block = n / (begins_ + 1), place = n % (begins_ + 1);
+        if (place == 0) return take(block, in_work, end, tape, reads);
+        const Index at = block * begins_ + place - 1;
+        if (reads && last + at < in_work) end_reads(last + at);
+        begin_chunk((w + 1) * size_ + at, reads);
       });
     }
-    states = after(chunks - 1);
+    failed_.rethrow();
+    gather(states);
   }
 
  private:
-  struct Window {
-    std::vector<std::unique_ptr<ChunkStep<Scalar>>> steps{};  // moved by no code of their own
-    std::vector<Hierarchy<Scalar>> after{};                   // the states after each chunk
+  /// Columns of the states, which go from chunk to chunk.
+  struct Block {
+    Block(const Hierarchy<Scalar>& states, Index first, Index size)
+        : columns{first, size},
+          levels(states.max_levels(), states.d_k(), size, states.count(), states.origin()) {
+      for (int l : levels.active()) {
+        levels.allocate(l);
+        copy_rows(block_of(states.level(l)).block(0, first, states.d_k(), size),
+                  RowBlock<Scalar>(levels.level(l)));
+      }
+    }
+    /// Writes them to where they are among all columns, which is allocated.
+    void put(Hierarchy<Scalar>& all) const {
+      for (int l : levels.active()) {
+        copy_rows(block_of(levels.level(l)),
+                  RowBlock<Scalar>(all.level(l)).block(0, columns.first, all.d_k(), columns.size));
+      }
+    }
+    ValueColumns<Scalar> columns;
+    Hierarchy<Scalar> levels;
   };
-
-  [[nodiscard]] static Index chunks_of_window() {
-    return (std::max)(Index{3}, Index{1} + thread_count());
-  }
   [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
-    return *window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
+    return *steps_[static_cast<std::size_t>(chunk / size_ % 2)]
+                  [static_cast<std::size_t>(chunk % size_)];
   }
-  [[nodiscard]] Hierarchy<Scalar>& after(Index chunk) {
-    return window_of(chunk).after[static_cast<std::size_t>(chunk % size_)];
+  [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
+  /// Tokens before it.
+  [[nodiscard]] std::uint64_t count(Index chunk) const {
+    return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }
-  [[nodiscard]] Window& window_of(Index chunk) {
-    return windows_[static_cast<std::size_t>(chunk / size_ % 3)];
+  /// Chunks before the first that could not be begun.
+  [[nodiscard]] Index chunks() const {
+    return (std::min)(static_cast<Index>(firsts_.size()) - 1, failed_.first());
   }
-  [[nodiscard]] const Hierarchy<Scalar>& before(Index chunk) {
-    return chunk == 0 ? states_ : after(chunk - 1);
+  [[nodiscard]] Index first_of(Index window) const {
+    return std::clamp<Index>(window * size_, 0, chunks());
   }
-  [[nodiscard]] Index begin(Index chunk) const { return begins_[static_cast<std::size_t>(chunk)]; }
 
-  void load(Index chunk, Pass pass) {
-    step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk), pass);
-    step(chunk).prepare_advance(states_.max_levels(),
-                                states_.count() + static_cast<std::uint64_t>(begin(chunk)));
+  void begin_chunk(Index chunk, bool reads) {
+    if (chunk >= chunks()) return;
+    std::exception_ptr failure = caught([&] {
+      step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk),
+                       reads ? Pass::reads : Pass::states);
+      step(chunk).begin(states_.max_levels(), count(chunk), reads);
+    });
+    if (failure) failed_.note(chunk, std::move(failure));
   }
-  void advance(Index window, Index chunks, ChunkwiseTape<Scalar>* tape) {
-    for (Index chunk = window * size_; chunk < window * size_ + chunks; ++chunk) {
-      if (tape != nullptr) tape->note(begin(chunk), before(chunk));
-      step(chunk).advance(before(chunk), after(chunk));
+  /// Takes block number n through the chunks from `first` to `end`. Asks the memory meanwhile for
+  /// what this thread begins thereafter.
+  void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
+    Block& block = blocks_[static_cast<std::size_t>(n)];
+    const Index count = static_cast<Index>(blocks_.size());
+    for (Index chunk = first; chunk < end; ++chunk) {
+      if (tape != nullptr && chunk % tape->interval == 0) {
+        block.put(tape->kept[static_cast<std::size_t>(chunk / tape->interval)]);
+      }
+      const Index at = chunk % size_, next = chunk - at + size_ + n * begins_ + at / count;
+      step(chunk).take(block.levels, block.columns, reads, [&](Index part, Index parts) {
+        if (next >= chunks()) return;
+        source_.foresee(begin(next), begin(next + 1) - begin(next), at % count * parts + part,
+                        count * parts);
+      });
     }
   }
-  void read(Index chunk) {
-    step(chunk).read(before(chunk));
+  void end_reads(Index chunk) {
+    step(chunk).end_reads();
     source_.take_out(begin(chunk), step(chunk).chunk());
+  }
+  /// The states after all chunks.
+  void gather(Hierarchy<Scalar>& states) const {
+    states.set_count(blocks_.front().levels.count());
+    for (int l : states.active()) states.allocate(l);
+    for (const Block& block : blocks_) block.put(states);
   }
 
   TokenSource<Scalar>& source_;
-  Index chunk_size_, size_;
+  Index chunk_size_;
+  Index size_ = 0, begins_ = 0;      // chunks of a window; those that are begun for each block
   const Hierarchy<Scalar>& states_;  // before the tokens
-  std::vector<Index> begins_{};      // of each chunk, and the end
-  std::array<Window, 3> windows_{};
+  std::vector<Index> firsts_{};      // token of each chunk, and the end
+  std::vector<Block> blocks_{};
+  std::array<std::vector<std::unique_ptr<ChunkStep<Scalar>>>, 2> steps_{};
+  FirstFailure failed_{};
 };
 
 }  // namespace loglinear::detail
@@ -6269,7 +6423,7 @@ class ChunkwiseRun {
     const Pass pass = reads ? Pass::reads : Pass::states;
     for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
       step_.load(source_, first, tokens, pass);
-      if (!reads) return step_.advance(states, states);
+      if (!reads) return step_.advance(states);
       const Index next = first + tokens, coming = (std::min)(tokens, source_.length() - next);
       step_.read_and_advance(
           states, [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
@@ -6294,8 +6448,9 @@ class ChunkwiseRun {
         load(tape.begins[i], before_chunk(i), Pass::states);
         const Index next = tape.begins[i + 1],
                     coming = (std::min)(step_.chunk().tokens, source_.length() - next);
-        step_.advance(before_chunk(i), before[i - begin],
-                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
+        step_.advance_beside(before_chunk(i), before[i - begin], [&](Index part, Index parts) {
+          source_.foresee(next, coming, part, parts);
+        });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {
@@ -6393,46 +6548,6 @@ LOGLINEAR_CHUNKS(extern, double)
 #endif
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
-
-// ---- loglinear/sequence/detail/results.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
-
-namespace loglinear::detail {
-
-/// Throws unless all rows are finite; `first` is the number of the first one.
-template <class Rows>
-void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
-  if (all_finite(rows)) return;
-  for (Index i = 0; i < rows.rows(); ++i) {
-    for (Index j = 0; j < rows.cols(); ++j) {
-      if (is_finite(rows(i, j))) continue;
-      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
-           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
-    }
-  }
-}
-
-/// The same for reads, from token `first` on.
-template <class Rows>
-void require_finite_reads(const Rows& reads, Index first) {
-  require_finite_rows("the read of token ", reads, first);
-}
-
-/// The same for the rows of a gradient.
-template <class Rows>
-void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
-  if (all_finite(rows)) return;
-  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
 // ---- loglinear/detail/base/vector_argument.hpp
 
@@ -7040,6 +7155,73 @@ struct SequenceGradients {
 
 #endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
 
+// ---- loglinear/sequence/detail/finite_tokens.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+
+namespace loglinear::detail {
+
+/// Whether the numbers of tokens [first, first + tokens) are finite, of lambda those of so many
+/// levels; decays of -infinity count as not.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const SequenceInputs<Scalar>& in, Index levels, Index first,
+                              Index tokens) {
+  bool finite = true;
+  for_each_array(
+      [&](const char*, const SequenceArray<Scalar>& all) {
+        const Index each = all.rows() / in.length();
+        const Index columns = &all == &in.lambda ? levels : all.cols();
+        finite = finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+      },
+      in);
+  return finite;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+
+// ---- loglinear/sequence/detail/results.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
+
+namespace loglinear::detail {
+
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
+  }
+}
+
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
 // ---- loglinear/sequence/detail/input_source.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
@@ -7093,7 +7275,9 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !is_known(first, tokens) && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
+      require_numbers();
+    }
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -7207,20 +7391,6 @@ class InputSource final : public TokenSource<Scalar> {
       for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
     }
   }
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
   void require_finite_gradients(Index first, Index tokens) const {
     for_each_array(
         [&](const char* name, const Matrix& all) {
@@ -9934,7 +10104,12 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   const Index columns = array.columns(), stride = array.strides()[3];
   for (Index i = 0; i < at.count; ++i) {
     Scalar* const row = at.row(array, i);
-    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+    const Scalar* const numbers = from.data() + i * columns;
+    if (stride == 1) {
+      copy(numbers, columns, row);
+    } else {
+      for (Index j = 0; j < columns; ++j) row[j * stride] = numbers[j];
+    }
   }
 }
 
@@ -9985,12 +10160,27 @@ class BatchHeads {
   /// `max_levels(n)` are those of its state.
   template <class Start, class MaxLevels>
   void validate(Start start, MaxLevels max_levels) const {
-    for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
+    for_each(
+        [&](Index n) {
+          const SequenceInputs<Scalar>& in = (*this)[n];
+          in.require_shapes(start(n), max_levels(n));
+          const int levels = in.levels_read(start(n), in.length(), max_levels(n));
+          constexpr Index piece = 1024;
+          std::atomic<bool> finite{true};
+          parallel_for<Scalar>((in.length() + piece - 1) / piece, thread_count(), [&](Index i) {
+            const Index first = i * piece, tokens = (std::min)(piece, in.length() - first);
+            if (!are_finite(in, levels, first, tokens)) finite.store(false);
+          });
+          if (!finite.load()) in.require_numbers(levels);
+        },
+        threads());
   }
   /// Whether each head does better on all threads than all heads on a thread each.
   [[nodiscard]] bool are_few_and_long() const {
     return count() < thread_count() && shape_.tokens >= 4096;
   }
+  /// How many threads heads go to.
+  [[nodiscard]] int threads() const { return are_few_and_long() ? 1 : thread_count(); }
   /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
   void for_each(Work work, int threads = thread_count()) const {
@@ -10097,7 +10287,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
         detail::levels_of(after[at]).replace(
             levels.count(), [&](int l) -> const auto& { return levels.level(l); });
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -10125,7 +10315,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
             tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
             out));
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   if (tape != nullptr) *tape = std::move(kept);
 }
 
@@ -10676,8 +10866,8 @@ void step(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 //     o_t += lambda(t, level of S) (S^T q'_t) * r_t        q'_t = (A_t ... A_first)^T q_t
 //
 // with r_t the decays of the value columns up to token t. So a stretch begins at its absolute count
-// with empty levels, and keeps P, r and the queries q'; what came in is read and added later, all
-// of it at once.
+// with empty levels, and keeps P, r and the queries q', which are factors times q where nothing but
+// one decay a token happens; what came in is read and added later, all of it at once.
 
 namespace loglinear::detail {
 
@@ -10780,66 +10970,75 @@ struct Stretch {
 
   Stretch(const SequenceShape& shape, Index tokens, bool is_dense, bool decays_values)
       : map(shape.d_k, shape.d_v, is_dense, decays_values),
-        queries(tokens, shape.d_k),
+        length(tokens),
         value_decay(decays_values ? tokens : 0, shape.d_v),
         order(shape.order) {}
 
   StretchMap<Scalar> map;
-  Matrix queries;      ///< q'
-  Matrix value_decay;  ///< r_t, or no rows
+  Index length;              ///< tokens
+  Vector<Scalar> factors{};  ///< q' is factor times q, if there are any
+  Matrix queries{};          ///< q', if not
+  Matrix value_decay;        ///< r_t, or no rows
   ReadOrder order;
   std::vector<StretchMap<Scalar>> before_kept{};  ///< before each chunk that a tape keeps
 
   /// Adds the reads of `states`, those before the stretch, under the level weights `lambda`.
-  void read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
-            const RowBlock<Scalar>& out) const {
+  /// \param q  the tokens' own queries
+  /// \return whether all sums are finite
+  [[nodiscard]] bool read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& q,
+                          const ConstRowBlock<Scalar>& lambda, const RowBlock<Scalar>& out) const {
+    const bool decays = value_decay.rows() > 0;
+    bool is_finite = true;
     Matrix reads;
     for_each_piece([&](Index first, Index tokens) {
-      set_zero(reads, tokens, out.cols());
+      const RowBlock<Scalar> sums = out.middleRows(first, tokens);
+      if (decays) set_zero(reads, tokens, out.cols());
       for_each_weights(states, lambda, first, tokens, [&](int l, const Scalar* weights) {
-        product<Into::add_scaled>(block_of(queries).middleRows(first, tokens), states.level(l),
-                                  reads, weights);
+        product<Into::add_scaled>(rows(q).middleRows(first, tokens), states.level(l),
+                                  decays ? RowBlock<Scalar>(reads) : sums, weights);
       });
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = reads.data() + t * reads.cols();
-        decay_values(first + t, row);
-        add(out.row(first + t), row, reads.cols(), out.row(first + t));
+      for (Index t = 0; decays && t < tokens; ++t) {
+        add_product(reads.data() + t * reads.cols(), value_decay.data() + (first + t) * out.cols(),
+                    out.cols(), sums.row(t));
       }
+      is_finite = is_finite && all_finite(sums);
     });
+    return is_finite;
   }
 
   /// The pullback of `read` to the states: `gradient`, all levels before the stretch, is added to.
-  void pull_back(const ConstRowBlock<Scalar>& lambda, const ConstRowBlock<Scalar>& d_out,
-                 Hierarchy<Scalar>& gradient) const {
-    Matrix d_reads, weighted;
+  void pull_back(const ConstRowBlock<Scalar>& q, const ConstRowBlock<Scalar>& lambda,
+                 const ConstRowBlock<Scalar>& d_out, Hierarchy<Scalar>& gradient) const {
+    Matrix weighted;
     for_each_piece([&](Index first, Index tokens) {
-      resize(d_reads, tokens, d_out.cols());
       resize(weighted, tokens, d_out.cols());
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = d_reads.data() + t * d_reads.cols();
-        copy(d_out.row(first + t), d_out.cols(), row);
-        decay_values(first + t, row);
-      }
       for_each_weights(gradient, lambda, first, tokens, [&](int l, const Scalar* weights) {
         for (Index t = 0; t < tokens; ++t) {
-          const Index at = t * d_reads.cols();
-          scale_to(weights[t], d_reads.data() + at, d_reads.cols(), weighted.data() + at);
+          Scalar* const row = weighted.data() + t * weighted.cols();
+          scale_to(weights[t], d_out.row(first + t), weighted.cols(), row);
+          if (value_decay.rows() == 0) continue;
+          multiply(row, value_decay.data() + (first + t) * weighted.cols(), weighted.cols(), row);
         }
-        product<Into::add>(block_of(queries).middleRows(first, tokens).transpose(), weighted,
+        product<Into::add>(rows(q).middleRows(first, tokens).transpose(), weighted,
                            gradient.level(l));
       });
     });
   }
 
  private:
+  /// What is q' up to the factors.
+  [[nodiscard]] ConstRowBlock<Scalar> rows(const ConstRowBlock<Scalar>& q) const {
+    return factors.size() > 0 ? q : block_of(queries);
+  }
   /// As many tokens at a time as lie in a near cache.
   template <class Visit>
   void for_each_piece(Visit visit) const {
-    for (Index first = 0; first < queries.rows(); first += 64) {
-      visit(first, (std::min)(Index{64}, queries.rows() - first));
+    for (Index first = 0; first < length; first += 64) {
+      visit(first, (std::min)(Index{64}, length - first));
     }
   }
-  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it.
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it,
+  /// and its factor.
   template <class Visit>
   void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
                         Index first, Index tokens, Visit visit) const {
@@ -10850,12 +11049,11 @@ struct Stretch {
       for (Index t = 0; t < tokens; ++t) {
         weights[t] = lambda(first + t, mask.level(bucket, first + t));
       }
+      if (factors.size() > 0) {
+        multiply(weights.data(), factors.data() + first, tokens, weights.data());
+      }
       visit(l, weights.data());
     }
-  }
-  void decay_values(Index t, Scalar* row) const {
-    if (value_decay.rows() == 0) return;
-    multiply(row, value_decay.data() + t * value_decay.cols(), value_decay.cols(), row);
   }
 };
 
@@ -10881,12 +11079,20 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
   StretchMap<Scalar>& map = stretch.map;
   Step step(source.shape(), (std::min)(chunk_size, source.length()), weights);
   const auto take_queries = [&](Index first, Index tokens) {
+    const bool has_factors = step.map().has_plain_scores();
+    if (first == 0 && has_factors) stretch.factors.resize(stretch.length);
+    if (first == 0 && !has_factors) resize(stretch.queries, stretch.length, step.shape().d_k);
+    if (has_factors) {  // all of P's diagonal is one number
+      for (Index t = 0; t < tokens; ++t) {
+        stretch.factors[first + t] = *map.left.data() * step.map().query_factor(t);
+      }
+      return clear_negligible(stretch.factors.data() + first, tokens);
+    }
     const ConstRowBlock<Scalar> queries = step.map().queries();
     const RowBlock<Scalar> to = RowBlock<Scalar>(stretch.queries).middleRows(first, tokens);
     if (map.is_dense()) product<Into::replace>(queries, map.left, to);
     for (Index t = 0; t < tokens; ++t) {
       if (!map.is_dense()) multiply(queries.row(t), map.left.data(), to.cols(), to.row(t));
-      scale_by(step.map().query_factor(t), to.row(t), to.cols());
       clear_negligible(to.row(t), to.cols());
     }
     if (stretch.value_decay.rows() == 0) return;
@@ -10899,10 +11105,11 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
       stretch.before_kept.push_back(map);
     }
     step.load(source, first, tokens, Step::Pass::reads);
-    step.read(states);
+    const Index next = first + tokens, coming = (std::min)(tokens, source.length() - next);
+    step.read_and_advance(
+        states, [&](Index part, Index parts) { source.foresee(next, coming, part, parts); });
     source.take_out(first, step.chunk());
     take_queries(first, tokens);
-    step.advance(states, states);
     step.map().carry(0, map.left, map.left);
     clear_negligible(map.left.data(), map.left.size());
     if (map.right.size() > 0) step.mix().carry(map.right);

@@ -19,19 +19,15 @@ constexpr double relative_tolerance = 1e-6;  // max|a - b| / max|b| for each wei
 using Wide = long double;
 constexpr double step = 1e-4;
 
-template <class Layer, class Vector>
-Wide loss(Layer layer, const Vector& x, const Vector& y) {
-  layer.set_learning_rate(0);
-  return (layer.train_one(x, y) - y).squaredNorm() / 2;
-}
-
 /// The largest relative error over all weight arrays of one step at the layer's present state.
 template <class Layer, class Vector>
 void check_step(const Layer& layer, const Vector& x, const Vector& y) {
   Layer stepped = layer;
   stepped.set_learning_rate(1);
   stepped.train_one(x, y);
-  const auto wide = layer.template cast<Wide>();
+  auto wide = layer.template cast<Wide>();
+  wide.set_learning_rate(0);
+  const auto state = wide.snapshot();
   const detail::Vector<Wide> wide_x = x.template cast<Wide>(), wide_y = y.template cast<Wide>();
   for (const std::string& name : layer.weight_names()) {
     const detail::Matrix<Wide> weight = wide.weight(name);
@@ -39,13 +35,14 @@ void check_step(const Layer& layer, const Vector& x, const Vector& y) {
     detail::Matrix<double> difference = gradient;
     for (Eigen::Index i = 0; i < weight.size(); ++i) {
       difference(i) = static_cast<double>(derivative(step, [&](double by) {
-        auto moved = wide;
-        detail::Matrix<Wide> w = weight;
-        w(i) += static_cast<Wide>(by);
-        moved.set_weight(name, w);
-        return loss(moved, wide_x, wide_y);
+        detail::Matrix<Wide> moved = weight;
+        moved(i) += static_cast<Wide>(by);
+        wide.set_weight(name, moved);
+        wide.restore(state);
+        return (wide.train_one(wide_x, wide_y) - wide_y).squaredNorm() / 2;
       }));
     }
+    wide.set_weight(name, weight);
     INFO("weight " << name << " after " << layer.log_linear_state().size() << " tokens");
     const double scale = detail::max_abs(difference);
     const double error = detail::max_abs(gradient - difference);

@@ -9,6 +9,8 @@
 #include "catch.hpp"
 #include "rules.hpp"
 
+namespace law_layer {
+
 using namespace loglinear;
 using namespace loglinear::test;
 
@@ -160,3 +162,5 @@ TEST_CASE("several threads query a const layer, each with its own workspace", "[
   for (std::thread& thread : threads) thread.join();
   CHECK(wrong == std::array<int, 4>{});
 }
+
+}  // namespace law_layer

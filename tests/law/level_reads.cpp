@@ -6,6 +6,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
+namespace law_level_reads {
+
 using namespace loglinear;
 using namespace loglinear::test;
 
@@ -268,3 +270,5 @@ TEST_CASE("level_reads of a plain state and their pullback", "[law]") {
   CHECK(test::error_of([&] { level_reads(state, Eigen::Vector3f(1, 1, 1), reads); }) != "");
   CHECK(test::error_of([&] { level_reads_pullback(state, Rows<float>(2, 2), d_q); }) != "");
 }
+
+}  // namespace law_level_reads

@@ -12,6 +12,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
+namespace law_snapshot {
+
 using namespace loglinear;
 using namespace loglinear::test;
 
@@ -264,3 +266,5 @@ TEST_CASE("a refused token leaves a rewindable stream as it was", "[law]") {
   CHECK_THROWS_AS(Rewindable<Grow>(layer, {.depth = 1, .snapshot_every = 0}),
                   std::invalid_argument);
 }
+
+}  // namespace law_snapshot

@@ -12,6 +12,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
+namespace law_stream_part {
+
 using namespace loglinear;
 using namespace loglinear::test;
 
@@ -224,3 +226,5 @@ TEST_CASE("states of consecutive parts add up", "[law]") {
   CHECK(test::mentions(test::error_of([&] { state.add(State(3, 1, 2)); }), {"d_k"}));
   CHECK(test::mentions(test::error_of([&] { state.add(State(3, 2, 1)); }), {"d_v"}));
 }
+
+}  // namespace law_stream_part

@@ -87,7 +87,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
         detail::levels_of(after[at]).replace(
             levels.count(), [&](int l) -> const auto& { return levels.level(l); });
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -115,7 +115,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
             tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
             out));
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   if (tape != nullptr) *tape = std::move(kept);
 }
 

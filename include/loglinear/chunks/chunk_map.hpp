@@ -138,15 +138,21 @@ class ChunkMap {
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
   /// state may be `factor` times s.
   void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    carry(s, to, kept_.found_states[n], carried_, factor);
+  }
+  /// The same for some columns of any older state, by memory for what lies between.
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
+             const Scalar& factor = Scalar(1)) const {
     if (kept_.is_formed) {
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition, s, carried_);
-      to.swap(carried_);
+      resize(carried, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried);
+      to.swap(carried);
       return;
     }
-    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
+    if (shape_.steps > 0) find(s, found);
     decay_.decay_state(s, to, factor);
-    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
+    if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 
   /// \name For the pullback
@@ -172,16 +178,17 @@ class ChunkMap {
 
   /// What rank-one updates find of older state n.
   const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    resize(found, moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
+    find(s, kept_.found_states[n]);
+    return kept_.found_states[n];
   }
   /// \}
 
  private:
+  void find(const Matrix& s, Matrix& found) const {
+    resize(found, moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+  }
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
     const ConstBlock& k = rows.k;

@@ -45,8 +45,8 @@ class ChunkStepPullback {
 
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
-    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              targets.v, d_chunk.value_decay);
+    step_.mix().pull_back_mix(step_.weighted_scores(step_.mask(states)), rows.v, targets.out,
+                              d_weighted_, targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
                               rows.lambda, d_weighted_, d_chunk.lambda,
                               [&](Index t) { return step_.map().score_factors(t); });

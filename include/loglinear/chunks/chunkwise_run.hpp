@@ -66,7 +66,7 @@ class ChunkwiseRun {
     const Pass pass = reads ? Pass::reads : Pass::states;
     for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
       step_.load(source_, first, tokens, pass);
-      if (!reads) return step_.advance(states, states);
+      if (!reads) return step_.advance(states);
       const Index next = first + tokens, coming = (std::min)(tokens, source_.length() - next);
       step_.read_and_advance(
           states, [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });

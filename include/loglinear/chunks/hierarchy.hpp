@@ -40,6 +40,11 @@ class Hierarchy {
   void set_origin(std::uint64_t origin) { origin_ = origin; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+  /// Whether a level holds the same tokens once there are `count` of them.
+  [[nodiscard]] bool keeps(int level, std::uint64_t count) const {
+    const Bucket now = bucket(level), then = bucket_of(count, level, max_levels_);
+    return now.first == then.first && now.size == then.size;
+  }
 
   /// Level l, but for its `factor`.
   [[nodiscard]] const Matrix& level(int l) const {

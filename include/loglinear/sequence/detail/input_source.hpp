@@ -8,6 +8,7 @@
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/sequence/detail/finite_tokens.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 
@@ -59,7 +60,9 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !is_known(first, tokens) && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
+      require_numbers();
+    }
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -173,20 +176,6 @@ class InputSource final : public TokenSource<Scalar> {
       for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
     }
   }
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
   void require_finite_gradients(Index first, Index tokens) const {
     for_each_array(
         [&](const char* name, const Matrix& all) {
