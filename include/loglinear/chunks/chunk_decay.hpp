@@ -87,10 +87,12 @@ class ChunkDecay {
     }
   }
 
-  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0. `is_prepared`: the last Gram
+  /// matrix was with the same rows y.
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g,
+            bool is_prepared = false) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    prepare_right(y);
+    if (!is_prepared) prepare_right(y);
     gram_of_seen(x, a, b, g);
     has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }

@@ -91,7 +91,8 @@ class ChunkMap {
     if (has_plain_scores()) return fold_scores(0, query_key_);
     resize(decayed_queries_, tokens_, shape_.d_k);
     decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
-    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_,
+                shape_.is_delta && !has_kept);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 

@@ -103,7 +103,7 @@ class ChunkStepPullback {
     for (int l : states.active()) {
       const std::uint64_t bit = std::uint64_t{1} << l;
       if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || !step_.keeps_tokens(states, l)) continue;
+      if ((known & bit) == 0 || !states.keeps(l, step_.count_after(states))) continue;
       step_.map().decay().pull_back_total(0, met_[array_size(l)]);
       waiting_ |= bit;
     }
