@@ -8,6 +8,8 @@
 #include "catch.hpp"
 #include "loglinear/checkpoint/safetensors.hpp"
 
+namespace checkpoint_hostile {
+
 namespace test = loglinear::test;
 
 namespace {
@@ -203,3 +205,5 @@ TEST_CASE("Overlaps, holes and empty tensors between others") {
   CHECK(tensors.matrix<float>("m").rows() == 0);
   CHECK(tensors.matrix<double>("m").size() == 0);
 }
+
+}  // namespace checkpoint_hostile

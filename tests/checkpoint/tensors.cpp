@@ -10,6 +10,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+namespace checkpoint_tensors {
+
 namespace test = loglinear::test;
 
 namespace {
@@ -143,3 +145,5 @@ TEST_CASE("Shapes: vectors have one dimension, matrices two; the first are the r
   CHECK(test::error_of([&] { tensors.add("m", matrix); }) ==
         "loglinear: tensors: tensor \"m\": is there already");
 }
+
+}  // namespace checkpoint_tensors

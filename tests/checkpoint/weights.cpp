@@ -8,6 +8,8 @@
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
 
+namespace checkpoint_weights {
+
 namespace {
 
 using namespace loglinear;
@@ -132,3 +134,5 @@ TEMPLATE_TEST_CASE("Without a prefix the whole file is the layer's, unless it ho
   set_weights(layer, test::parsed(test::saved(layer_of<TestType>(1))));
   CHECK(same_weights(layer, layer_of<TestType>(1)));
 }
+
+}  // namespace checkpoint_weights
