@@ -2937,10 +2937,12 @@ class ChunkDecay {
     }
   }
 
-  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0. `is_prepared`: the last Gram
+  /// matrix was with the same rows y.
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g,
+            bool is_prepared = false) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    prepare_right(y);
+    if (!is_prepared) prepare_right(y);
     gram_of_seen(x, a, b, g);
     has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }
@@ -3118,13 +3120,26 @@ void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
   constexpr Index shortest = 16;
   const Index size = lower.rows();
   if (size <= shortest) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    // Row i of the inverse is that of I minus lower(i, j) times each row j before it.
     for (Index i = 0; i < size; ++i) {
-      std::fill_n(inverse.row(i), size, Scalar(0));
-      inverse(i, i) = Scalar(1);
-    }
-    // A row that is done leaves all later ones at once, which do not wait for each other.
-    for (Index j = 0; j < size; ++j) {
-      for (Index i = j + 1; i < size; ++i) axpy(-lower(i, j), inverse.row(j), size, inverse.row(i));
+      Scalar* const row = inverse.row(i);
+      Index c = 0;
+      for (; c + width <= size; c += width) {
+        P sum = ei::pset1<P>(Scalar(0));
+        for (Index j = 0; j < i; ++j) {
+          sum = ei::pmadd(ei::pset1<P>(-lower(i, j)), ei::ploadu<P>(inverse.row(j) + c), sum);
+        }
+        ei::pstoreu(row + c, sum);
+      }
+      for (; c < size; ++c) {
+        Scalar sum(0);
+        for (Index j = 0; j < i; ++j) sum -= lower(i, j) * inverse(j, c);
+        row[c] = sum;
+      }
+      row[i] = Scalar(1);
     }
     return;
   }
@@ -3239,7 +3254,8 @@ class ChunkMap {
     if (has_plain_scores()) return fold_scores(0, query_key_);
     resize(decayed_queries_, tokens_, shape_.d_k);
     decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
-    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_,
+                shape_.is_delta && !has_kept);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
@@ -4744,7 +4760,7 @@ class ChunkStepPullback {
     for (int l : states.active()) {
       const std::uint64_t bit = std::uint64_t{1} << l;
       if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || !step_.keeps_tokens(states, l)) continue;
+      if ((known & bit) == 0 || !states.keeps(l, step_.count_after(states))) continue;
       step_.map().decay().pull_back_total(0, met_[array_size(l)]);
       waiting_ |= bit;
     }
@@ -5618,7 +5634,7 @@ struct ThreadSettings {
 }  // namespace detail
 
 /// The most threads that a call of this library uses, the caller's among them. Heads, sequences,
-/// streams and stretches of a sequence are shared out to them. It is what `set_thread_count` has
+/// streams and columns of a long sequence are shared out to them. It is what `set_thread_count` has
 /// set, or else the number of processors that this program may use.
 [[nodiscard]] inline int thread_count() noexcept {
   std::atomic<int>& threads = detail::thread_settings().threads;
@@ -9498,7 +9514,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
 /// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
-/// about three chunks a thread are then in work, each with the states before it.
+/// two chunks a thread are then in work.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,
@@ -10258,8 +10274,8 @@ template <class Scalar>
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
 /// Costs what `chunkwise` does for each head, and one pass over all numbers. The work is shared out
-/// to `thread_count()` threads by sequences and heads, or by stretches where heads are few. Copies
-/// the states and allocates what each head needs; reads go straight to `out`.
+/// to `thread_count()` threads by sequences and heads, or by value columns where heads are few.
+/// Copies the states and allocates what each head needs; reads go straight to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
