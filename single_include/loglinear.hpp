@@ -485,7 +485,11 @@ class RowBlock {
   [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
   [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
 
+  /// Whether one row follows the other without a gap.
+  [[nodiscard]] bool is_contiguous() const { return cols_ == stride_; }
+
   void setZero() const {
+    if (is_contiguous()) return void(std::fill_n(data_, rows_ * cols_, Scalar(0)));
     for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
   }
 
@@ -529,10 +533,13 @@ template <class Rows>
                                           rows.outerStride());
 }
 
-/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+/// The rows of `from` are copied to the first rows of `to`, which may have more columns.
 template <class Number>
 void copy_rows(const RowBlock<Number>& from,
                const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  if (from.is_contiguous() && to.is_contiguous() && from.cols() == to.cols()) {
+    return void(std::copy_n(from.data(), from.rows() * from.cols(), to.data()));
+  }
   for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
 }
 
@@ -2167,8 +2174,13 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
     product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
-    for (; j + 2 * width <= columns; j += 2 * width) {
+    if (j + 3 * width <= columns) {
+      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 3 * width;
+    }
+    if (j + 2 * width <= columns) {
       product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
@@ -2194,7 +2206,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
 /// than it is needed, but never in single columns where packets fit.
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
-  constexpr Index width = 2 * packet_size<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   return (std::min)(available, (columns + width - 1) / width * width);
 }
 
@@ -2912,8 +2924,8 @@ class ChunkDecay {
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// to = D(0..N-1) s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to) const {
+  /// to = D(0..N-1) factor s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) const {
     if (decays_ == 0) {
       if (&to != &s) to = s;
       return;
@@ -2921,14 +2933,16 @@ class ChunkDecay {
     resize(to, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index at = 0; at < s.size(); at += size) {
-      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
+      scaled_row<false>(factor * total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
-  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0. `is_prepared`: the last Gram
+  /// matrix was with the same rows y.
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g,
+            bool is_prepared = false) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    prepare_right(y);
+    if (!is_prepared) prepare_right(y);
     gram_of_seen(x, a, b, g);
     has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }
@@ -2971,29 +2985,39 @@ class ChunkDecay {
     Block(d_after_).setZero();
     Block(d_log_).setZero();
   }
-  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+  /// The pullback of `decay_from_start`: d_x = D d_decayed.
+  void pull_back_from_start(const ConstBlock& x, Moments a, const ConstBlock& d_decayed,
                             const Block& d_x) {
-    note_rows(decayed, d_decayed, a, 1, d_until_);
-    decay_from_start(d_decayed, a, d_x);
+    pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
+  }
+  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  void note_from_start(Index a, const Scalar& d_log) {
+    if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
   /// The pullback of `decay_to_end`, likewise.
-  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+  void pull_back_to_end(const ConstBlock& y, Moments b, const ConstBlock& d_decayed,
                         const Block& d_y) {
-    note_rows(decayed, d_decayed, b, 0, d_after_);
-    decay_to_end(d_decayed, b, d_y);
+    pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
-  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
-  /// are the same.
-  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
-    if (decays_ == 0) return decay_state(d_decayed, d_s);
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state factor s before; in place
+  /// where both are the same. Where there is one decay for all rows, the result is the product of
+  /// the state with d_s, which is also the gradient with respect to its logarithm.
+  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s,
+                         const Scalar& factor) {
+    Scalar d_log(0);
+    if (decays_ == 0) {
+      decay_state(d_decayed, d_s);
+      return d_log;
+    }
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
-                                               d_s.data() + at, s.data() + at));
+      d_log = factor * scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
+                                             s.data() + at);
+      pull_back_total(i, d_log);
     }
+    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -3043,15 +3067,19 @@ class ChunkDecay {
     }
   }
 
-  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
-  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
-                 const Block& notes) const {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      Scalar* const into = notes.row(at[i] + shift);
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
+  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                      const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
+    if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);
+    const ConstBlock by(factors);
+    for (Index i = 0; i < x.rows(); ++i) {
+      const Index row = at[i] + shift;
       if (decays_ == 1) {
-        *into += dot(x.row(i), d_x.row(i), x.cols());
+        *notes.row(row) += scale_and_dot(*by.row(row), d_to.row(i), x.cols(), d_x.row(i), x.row(i));
       } else {
-        add_product(x.row(i), d_x.row(i), x.cols(), into);
+        multiply(d_to.row(i), by.row(row), x.cols(), d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), notes.row(row));
       }
     }
   }
@@ -3092,13 +3120,26 @@ void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
   constexpr Index shortest = 16;
   const Index size = lower.rows();
   if (size <= shortest) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    // Row i of the inverse is that of I minus lower(i, j) times each row j before it.
     for (Index i = 0; i < size; ++i) {
-      std::fill_n(inverse.row(i), size, Scalar(0));
-      inverse(i, i) = Scalar(1);
-    }
-    // A row that is done leaves all later ones at once, which do not wait for each other.
-    for (Index j = 0; j < size; ++j) {
-      for (Index i = j + 1; i < size; ++i) axpy(-lower(i, j), inverse.row(j), size, inverse.row(i));
+      Scalar* const row = inverse.row(i);
+      Index c = 0;
+      for (; c + width <= size; c += width) {
+        P sum = ei::pset1<P>(Scalar(0));
+        for (Index j = 0; j < i; ++j) {
+          sum = ei::pmadd(ei::pset1<P>(-lower(i, j)), ei::ploadu<P>(inverse.row(j) + c), sum);
+        }
+        ei::pstoreu(row + c, sum);
+      }
+      for (; c < size; ++c) {
+        Scalar sum(0);
+        for (Index j = 0; j < i; ++j) sum -= lower(i, j) * inverse(j, c);
+        row[c] = sum;
+      }
+      row[i] = Scalar(1);
     }
     return;
   }
@@ -3205,28 +3246,24 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && has_plain_scores();
-    if (folds_) return decay_.prepare_right(rows.k);
-    resize(decayed_queries_, tokens_, shape_.d_k);
-    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    if (has_plain_scores()) decay_.prepare_right(rows.k);
+    if (has_plain_scores() && pass == Pass::reads) return;
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
-    if (has_plain_scores()) {
-      decay_.prepare_right(rows.k);
-      return fold_scores(0, query_key_);
-    }
-    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    if (has_plain_scores()) return fold_scores(0, query_key_);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_,
+                shape_.is_delta && !has_kept);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
-  /// Whether reads take what stands without decays, which are factors beside it: there are no
-  /// `scores` then but those of a few queries at a time.
-  [[nodiscard]] bool folds() const { return folds_; }
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether decays between a query and a leaf are such factors.
+  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
+  /// reads there are no `scores` then but those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -3241,10 +3278,10 @@ class ChunkMap {
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
-    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
+    return has_plain_scores() ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
-    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+    return has_plain_scores() ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
   [[nodiscard]] ConstBlock keys() const {
     if (shape_.steps > 0) return ConstBlock(kept_.keys);
@@ -3261,17 +3298,24 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
+  /// state may be `factor` times s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    carry(s, to, kept_.found_states[n], carried_, factor);
+  }
+  /// The same for some columns of any older state, by memory for what lies between.
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
+             const Scalar& factor = Scalar(1)) const {
     if (kept_.is_formed) {
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition, s, carried_);
-      to.swap(carried_);
+      resize(carried, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried);
+      to.swap(carried);
       return;
     }
-    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
-    decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
+    if (shape_.steps > 0) find(s, found);
+    decay_.decay_state(s, to, factor);
+    if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 
   /// \name For the pullback
@@ -3284,9 +3328,8 @@ class ChunkMap {
   [[nodiscard]] Index tokens() const { return tokens_; }
   [[nodiscard]] Index leaves() const { return leaves_; }
   [[nodiscard]] Index moments() const { return moments_; }
-  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
-  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
-  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }          // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }  // <q, u>_D
 
   /// A = D - written^T sought.
   [[nodiscard]] const Matrix& written() const {
@@ -3298,16 +3341,17 @@ class ChunkMap {
 
   /// What rank-one updates find of older state n.
   const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    resize(found, moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
+    find(s, kept_.found_states[n]);
+    return kept_.found_states[n];
   }
   /// \}
 
  private:
+  void find(const Matrix& s, Matrix& found) const {
+    resize(found, moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+  }
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
     const ConstBlock& k = rows.k;
@@ -3363,7 +3407,6 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D
@@ -3411,9 +3454,32 @@ class Hierarchy {
   void set_origin(std::uint64_t origin) { origin_ = origin; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+  /// Whether a level holds the same tokens once there are `count` of them.
+  [[nodiscard]] bool keeps(int level, std::uint64_t count) const {
+    const Bucket now = bucket(level), then = bucket_of(count, level, max_levels_);
+    return now.first == then.first && now.size == then.size;
+  }
 
-  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
-  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
+  /// Level l, but for its `factor`.
+  [[nodiscard]] const Matrix& level(int l) const {
+    const auto at = static_cast<std::size_t>(l);
+    return borrowed_.empty() || borrowed_[at].from == nullptr ? levels_[at] : *borrowed_[at].from;
+  }
+  /// The same to be written to, which is not borrowed then.
+  [[nodiscard]] Matrix& level(int l) {
+    const auto at = static_cast<std::size_t>(l);
+    if (!borrowed_.empty()) borrowed_[at] = {};
+    return levels_[at];
+  }
+  /// What level l is to be multiplied by: 1 for all that are not borrowed.
+  [[nodiscard]] Scalar factor(int l) const {
+    return borrowed_.empty() ? Scalar(1) : borrowed_[static_cast<std::size_t>(l)].factor;
+  }
+  /// Level l becomes `decay` times that of `other`, which must stay as it is and is not copied.
+  void borrow(int l, const Hierarchy& other, const Scalar& decay) {
+    borrowed_.resize(levels_.size());
+    borrowed_[static_cast<std::size_t>(l)] = {&other.level(l), other.factor(l) * decay};
+  }
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
@@ -3444,6 +3510,11 @@ class Hierarchy {
   Index d_k_, d_v_;
   std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
+  struct Borrowed {
+    const Matrix* from = nullptr;
+    Scalar factor{1};
+  };
+  std::vector<Borrowed> borrowed_{};  // none, or one for each level
 };
 
 }  // namespace loglinear::detail
@@ -3588,23 +3659,56 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
                                Factors factors) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   const Index columns = scores.cols();
+  // Most runs are shorter than a packet: what is done to each number is done to whole rows.
+  Vector<Scalar> weights(columns + width), products(columns);
   for (Index t = 0; t < scores.rows(); ++t) {
     const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
-    for (const auto& [level, begin, size] : runs.of(t)) {
-      const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
-                                          : dot(d_row + at, row + at, by + at, count);
-      scale_by(lambda(t, level), d_row + at, count);
+    for (const auto& [level, begin, size] : runs.of(t)) {  // in packets, as above
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; s += width) {
+        ei::pstoreu(weights.data() + s, ei::pset1<P>(weight));
+      }
     }
-    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+    const Index seen = mask.seen(t, leaves), size = whole_packets<Scalar>(seen, columns);
+    multiply(d_row, row, size, products.data());
+    if (by != nullptr) multiply(products.data(), by, size, products.data());
+    multiply(d_row, weights.data(), size, d_row);
+    for (const auto& [level, begin, count] : runs.of(t)) {
+      d_lambda(t, level) += sum(products.data() + begin * leaves, count * leaves);
+    }
+    std::fill(d_row + seen, d_row + columns, Scalar(0));
   }
 }
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
+
+// ---- loglinear/chunks/value_columns.hpp
+
+#ifndef LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+#define LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+
+namespace loglinear::detail {
+
+/// Value columns [first, first + size) that states go through chunks for, and memory for what is
+/// computed meanwhile.
+template <class Scalar>
+struct ValueColumns {
+  Index first, size;
+  Vector<Scalar> lambda{};                    // of each query, where it reads a level
+  RowMajorMatrix<Scalar> reads{};             // of the columns
+  RowMajorMatrix<Scalar> found{}, carried{};  // of `ChunkMap::carry`
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
 
 // ---- loglinear/chunks/value_mix.hpp
 
@@ -3682,11 +3786,11 @@ class ValueMix {
       multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
-  /// s <- s R(0..C-1).
-  void carry(Matrix& s) const {
+  /// s <- s R(0..C-1), for the value columns from `first` on.
+  void carry(Matrix& s, Index first = 0) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      Scalar* const row = s.data() + i * d_v_;
-      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
+      Scalar* const row = s.data() + i * s.cols();
+      multiply(row, ConstBlock(from_start_).row(tokens_) + first, s.cols(), row);
     }
   }
 
@@ -4054,7 +4158,8 @@ class ChunkStep {
       : shape_(shape),
         chunk_(shape, capacity, weights),
         map_(shape, capacity),
-        mix_(shape, capacity) {}
+        mix_(shape, capacity),
+        all_{0, shape.d_v} {}
 
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
@@ -4062,58 +4167,79 @@ class ChunkStep {
     rows_ = source.load(first, chunk_);
     map_.forward(chunk_, rows_, pass);
     mix_.prepare(chunk_, rows_.v);
-    is_prepared_ = false;
   }
 
-  /// What of `advance` does not depend on the states, for tokens after `before` others: whether it
-  /// is done at its time or before changes no bit.
-  void prepare_advance(int max_levels, std::uint64_t before) {
+  /// The first part of a pass for reads or for states, which asks for no level of the states, only
+  /// for `before`, the number of their tokens.
+  void begin(int max_levels, std::uint64_t before, bool reads) {
+    if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
-    std::size_t n = 0;
-    for_each_new_stretch(max_levels, before, [&](int, Index begin, Index size) {
-      if (written_.size() == n) written_.emplace_back();
-      resize(written_[n], shape_.d_k, shape_.d_v);
-      product<Into::replace>(map_.keys().middleRows(begin, size).transpose(),
-                             mix_.ended(rows_.v).middleRows(begin, size), written_[n++]);
-    });
-    is_prepared_ = true;
   }
+  /// The second part, for some value columns, which do not meet others: `states` has these alone
+  /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
+  /// at once. Calls `foresee` as `advance_beside` does.
+  template <class Foresee>
+  void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+            Foresee foresee) const {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    auto next_part = in_parts(
+        stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
+    // In memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
+    resize(columns.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), columns.reads);
+    take_levels(states, columns, reads, columns.reads, next_part);
+    copy_rows(ConstBlock(columns.reads), all);
+    merge(states, states, columns, next_part);
+  }
+  /// The third part, once all columns are through, where there are reads.
+  void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    begin_reads(states, [] {});
-    for (int l : states.active()) read_level(states, l, [] {});
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
+    begin_reads(states.max_levels(), states.count(), [] {});
+    for (int l : states.active()) read_level(states, l, all_, rows_.out, [] {});
+    end_reads();
   }
 
-  /// The states after the chunk from those before it; in place where they are the same. Calls
-  /// `foresee(part, parts)` now and then, each part once.
-  template <class Foresee>
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
-    if (!is_prepared_) prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
-    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  /// The states after the chunk from those before it, in place.
+  void advance(Hierarchy<Scalar>& states) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    take_levels(states, all_, false, rows_.out, [] {});
+    merge(states, states, all_, [] {});
   }
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
-    advance(states, next, [](Index, Index) {});
+  /// The same into other memory while `states` stay as they are: a level that is one decay of what
+  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      const bool can_borrow =
+          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
+      if (can_borrow) {
+        next.borrow(l, states, decay);
+      } else {
+        map_.carry(n, states.level(l), next.level(l), states.factor(l));
+        end_carry(next.level(l), all_);
+      }
+      ++n;
+    }
+    merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
 
   /// Both, in place: each level is taken on right after it was read, while it is near.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
-    begin_reads(states, next_part);
-    prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      read_level(states, l, next_part);
-      carry_level(n++, states.level(l), states.level(l));
-    }
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
-    merge(states, states, next_part);
+    begin_reads(states.max_levels(), states.count(), next_part);
+    map_.prepare_carry(levels);
+    take_levels(states, all_, true, rows_.out, next_part);
+    end_reads();
+    merge(states, states, all_, next_part);
   }
 
   [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
@@ -4121,13 +4247,15 @@ class ChunkStep {
 
   /// \name For the pullback
   /// \{
-
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
   [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
+  [[nodiscard]] LevelMask mask(int max_levels, std::uint64_t before) const {
+    return {shape_.order, max_levels, before};
+  }
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
+    return mask(states.max_levels(), states.count());
   }
   [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
     return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
@@ -4144,11 +4272,11 @@ class ChunkStep {
   /// The stretches of the chunk under one level each, once its scores were weighted.
   [[nodiscard]] const LevelRuns& runs() const { return runs_; }
   /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+  const Matrix& weighted_scores(const LevelMask& mask) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    runs_.prepare(mask(states), chunk_.tokens);
+    runs_.prepare(mask, chunk_.tokens);
     weight_scores<Scalar>(
-        mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
+        mask, runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
         [&](Index t) { return map_.score_factors(t); }, 0);
     return weighted_;
   }
@@ -4173,6 +4301,8 @@ class ChunkStep {
   /// \}
 
  private:
+  /// A factor beside a state must not become so small that both together lose what counts.
+  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -4182,14 +4312,13 @@ class ChunkStep {
       if (part < parts) ask(part++, parts);
     };
   }
-  void prepare_carry(const Hierarchy<Scalar>& states) {
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-  }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
-  void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
-    runs_.prepare(mask(states), chunk_.tokens);
+  void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
+    const LevelMask levels = mask(max_levels, before);
+    const bool folds = map_.has_plain_scores();
+    if (!folds) return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
+    runs_.prepare(levels, chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
     if (folded_.cols() < tokens) set_zero(folded_, 3 * pair_rows, (std::max)(tokens, spare));
@@ -4200,46 +4329,55 @@ class ChunkStep {
       before_stretch();
       map_.fold_scores(first, scores);
       weight_scores<Scalar>(
-          mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
+          levels, runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
           [&](Index t) { return map_.score_factors(t); }, spare);
       product_of_pairs<Into::replace>(weighted, shape_.queries_at().from(first), shape_.leaves_at(),
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
+  /// Takes each level through the chunk right after it was read, while it is near.
   template <class Before>
-  void read_level(const Hierarchy<Scalar>& states, int l, Before&& before_stretch) {
-    gather_lambda(states, l, lambda_);
-    const Index tokens = chunk_.tokens;
-    for (Index first = 0; first < tokens; first += pair_rows) {
-      const Index size = (std::min)(pair_rows, tokens - first);
-      before_stretch();
-      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                rows_.out.middleRows(first, size), lambda_.data() + first);
+  void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+                   const Block& out, Before&& before_stretch) const {
+    for (int l : states.active()) {
+      if (reads) read_level(states, l, columns, out, before_stretch);
+      map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
+      end_carry(states.level(l), columns);
     }
   }
-  /// Older state n through the transitions of the chunk.
-  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
-    map_.carry(n, state, next);
-    mix_.carry(next);
-    clear_negligible(next.data(), next.size());
+  template <class Before>
+  void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
+                  const Block& out, Before&& before_stretch) const {
+    gather_lambda(states, l, columns.lambda);
+    for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, chunk_.tokens - first);
+      before_stretch();
+      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
+                                out.middleRows(first, size), columns.lambda.data() + first);
+    }
+  }
+  /// After the transitions of the chunk what else an older state undergoes.
+  void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
+    mix_.carry(state, columns.first);
+    clear_negligible(state.data(), state.size());
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
   /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
   template <class Before>
-  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Before&& before_rows) {
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
+             const ValueColumns<Scalar>& columns, Before&& before_rows) const {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
+      return (std::exchange(filled, filled | std::uint64_t{1} << l) >> l & 1u) != 0;
     };
+    const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
     for (int l : active) {
-      if (states.holder(after, states.bucket(l).first) == l) take(l);
+      if (holder_of(l) == l) take(l);
     }
     for (int l : active) {
-      const int holder = states.holder(after, states.bucket(l).first);
+      const int holder = holder_of(l);
       if (holder == l) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);
@@ -4249,15 +4387,10 @@ class ChunkStep {
       }
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
-    std::size_t stretch = 0;
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      if (is_prepared_) {
-        Matrix &written = written_[stretch++], &to = next.level(l);
-        return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
-      }
       const bool has = take(l);
       if (!has) next.allocate(l);
-      const ConstBlock right = values.middleRows(begin, size);
+      const ConstBlock right = values.block(begin, columns.first, size, columns.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
@@ -4276,9 +4409,7 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
-  Vector<Scalar> lambda_{};
-  bool is_prepared_ = false;
-  std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
+  ValueColumns<Scalar> all_;
 };
 
 }  // namespace loglinear::detail
@@ -4320,15 +4451,17 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
-  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
+  /// result is the product of the state with d_s.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
+               const Scalar& factor = Scalar(1)) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return;
+      return Scalar(0);
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -4339,14 +4472,16 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
+    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
   /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  /// Where scores and queries are plain, q has that of the queries already.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -4367,22 +4502,22 @@ class ChunkMapPullback {
       } else {
         pull_back_removals(d_scores, d_queries, d_keys);
       }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
         const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
         const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
         decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
       }
     } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
                           !map_.has_plain_scores());
@@ -4405,8 +4540,9 @@ class ChunkMapPullback {
   }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and dL = -T^T dT T^T = -T^T (G^T
+  /// d_scores
+  /// + K d_keys^T) T^T = -(scores^T dG + keys dK^T). On return d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     Block(d_lookups_).setZero();
@@ -4415,20 +4551,18 @@ class ChunkMapPullback {
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
+    Block(d_lower_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
+                                                Block(d_lower_));
+    transpose_into(d_keys, transposed_);
+    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
@@ -4470,7 +4604,7 @@ class ChunkMapPullback {
   Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
   Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
   Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
+  Matrix carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail
@@ -4568,12 +4702,12 @@ class ChunkStepPullback {
 
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
-    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              targets.v, d_chunk.value_decay);
+    step_.mix().pull_back_mix(step_.weighted_scores(step_.mask(states)), rows.v, targets.out,
+                              d_weighted_, targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
                               rows.lambda, d_weighted_, d_chunk.lambda,
                               [&](Index t) { return step_.map().score_factors(t); });
-    pull_back_reads(states, gradient, targets.out, d_chunk, foresee);
+    pull_back_reads(states, gradient, targets.out, targets.q, d_chunk, foresee);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
 
@@ -4600,22 +4734,44 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
+    find_waiting(states);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved) {
-          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        if ((holder != l) == has_moved && !waits(l)) {
+          met_[array_size(l)] = pull_back_carry(n, states.level(l), states.factor(l),
+                                                gradient.level(holder), gradient.level(l), d_chunk);
         }
         ++n;
       }
     }
     gradient.set_count(before);
   }
-  /// The gradient of older state n from that of what it has become.
-  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                       Chunk<Scalar>& d_chunk) {
+  /// Finds the levels whose gradient waits for its decay until it is added to. With plain scores
+  /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
+  /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
+  /// and so is S . dS.
+  void find_waiting(const Hierarchy<Scalar>& states) {
+    const std::uint64_t known = std::exchange(known_, 0);
+    const bool is_plain = step_.map().has_plain_scores();
+    waiting_ = 0;
+    for (int l : states.active()) {
+      const std::uint64_t bit = std::uint64_t{1} << l;
+      if (is_plain) known_ |= bit;
+      if ((known & bit) == 0 || !states.keeps(l, step_.count_after(states))) continue;
+      step_.map().decay().pull_back_total(0, met_[array_size(l)]);
+      waiting_ |= bit;
+    }
+    if (waiting_ != 0) decay_.assign(array_size(pair_rows), step_.map().decay().total(0));
+  }
+  [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
+  /// The gradient of older state n from that of what it has become; the result is the product of
+  /// both where the state is one decay of the other.
+  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Scalar& factor,
+                         const Matrix& d_next, Matrix& d_state, Chunk<Scalar>& d_chunk) {
+    Scalar met(0);
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
       step_.mix().carry(carried_);
@@ -4623,16 +4779,18 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      map_.carry(n, state, d_next, d_state);
+      met = map_.carry(n, state, d_next, d_state, factor);
     }
     clear_negligible(d_state.data(), d_state.size());
+    return met;
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   template <class Foresee>
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, Chunk<Scalar>& d_chunk, Foresee foresee) {
+                       ConstBlock d_out, const Block& d_q, Chunk<Scalar>& d_chunk,
+                       Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
     const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
@@ -4666,18 +4824,35 @@ class ChunkStepPullback {
       for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         foresee(part, parts);
-        product<Into::add>(queries.block(0, i, tokens, rows).transpose(), ConstBlock(lambda_out_),
-                           d_state.middleRows(i, rows));
+        const auto left = queries.block(0, i, tokens, rows).transpose();
+        const Block into = d_state.middleRows(i, rows);
+        waits(l) ? product<Into::add_to_scaled>(left, ConstBlock(lambda_out_), into, decay_.data())
+                 : product<Into::add>(left, ConstBlock(lambda_out_), into);
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
+      const Scalar factor = states.factor(l);
+      scale_by(factor, lambda_.data(), tokens);
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      step_.for_each_weight_of(
-          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+      if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
+      step_.for_each_weight_of(states, l, [&](Index t, int level) {
+        d_chunk.lambda(t, level) += factor * step_.map().query_factor(t) * d_lambda_[t];
+      });
+      if (step_.map().has_plain_scores()) note_reads(l);
     }
-    transpose_into(d_queries_transposed_, d_queries_);
+    const bool is_plain = step_.map().has_plain_scores();
+    is_plain ? transpose_into(d_queries_transposed_, d_q)
+             : transpose_into(d_queries_transposed_, d_queries_);
+  }
+  /// What the reads of level l say of the decays, and of S . dS.
+  void note_reads(int l) {
+    for (Index t = 0; t < d_lambda_.size(); ++t) {
+      const Scalar met = lambda_[t] * d_lambda_[t];
+      step_.map().decay().note_from_start(shape_.queries_at()[t], met);
+      met_[array_size(l)] += met;
+    }
   }
 
   ChunkStep<Scalar>& step_;
@@ -4685,6 +4860,9 @@ class ChunkStepPullback {
   SequenceShape shape_;
   Matrix lambda_out_{};
   Vector<Scalar> lambda_{}, d_lambda_{};
+  std::array<Scalar, max_level_limit> met_{};  // S . dS of each level, as far as it is known
+  std::uint64_t known_ = 0, waiting_ = 0;
+  std::vector<Scalar> decay_{};  // of the chunk, once for each of some rows
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -4716,8 +4894,23 @@ struct ChunkwiseTape {
     kept.clear();
   }
   void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    if (is_due()) kept.push_back(states.snapshot());
     begins.push_back(first);
+  }
+  /// The same with memory for the states, those after `count` tokens, instead of their numbers.
+  void allocate(Index first, std::uint64_t count, const Hierarchy<Scalar>& like) {
+    if (is_due()) {
+      kept.push_back(like.empty());
+      kept.back().set_count(count);
+      for (int l : kept.back().active()) kept.back().allocate(l);
+    }
+    begins.push_back(first);
+  }
+
+ private:
+  /// Whether the states before the next chunk are kept.
+  [[nodiscard]] bool is_due() const {
+    return begins.size() % static_cast<std::size_t>(interval) == 0;
   }
 };
 
@@ -4807,11 +5000,11 @@ struct BitsOf {
     std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
     return packet & magnitude;
   }
-  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
-  /// the one before it.
-  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+  /// The carries of the numbers, at least a packet of them. The last packet may overlap the one
+  /// before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size) {
     const Scalar* const last = values + size - lanes;
-    carries |= load(last) + last_place;
+    Packet carries = load(last) + last_place;
     for (; values < last; values += lanes) carries |= load(values) + last_place;
     return carries;
   }
@@ -4835,24 +5028,11 @@ template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
   if constexpr (has_bits<Scalar>) {
     using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if (size >= full_lanes<Scalar>)
-      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
+    if (size >= full_lanes<Scalar>) return Of::are_signs_clear(Of::carries_of(values, size));
   }
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
-}
-/// The same of two arrays together.
-template <class Scalar>
-[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
-  if constexpr (has_bits<Scalar>) {
-    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
-      return Of::are_signs_clear(
-          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
-    }
-  }
-  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>
@@ -5015,7 +5195,7 @@ template <class Scalar>
 
 template <class Number>
 [[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
-  if (values.cols() == values.outerStride()) {
+  if (values.is_contiguous()) {
     return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
   }
   bool finite = true;
@@ -5454,7 +5634,7 @@ struct ThreadSettings {
 }  // namespace detail
 
 /// The most threads that a call of this library uses, the caller's among them. Heads, sequences,
-/// streams and stretches of a sequence are shared out to them. It is what `set_thread_count` has
+/// streams and columns of a long sequence are shared out to them. It is what `set_thread_count` has
 /// set, or else the number of processors that this program may use.
 [[nodiscard]] inline int thread_count() noexcept {
   std::atomic<int>& threads = detail::thread_settings().threads;
@@ -5496,7 +5676,9 @@ namespace loglinear::detail {
 class FirstFailure {
  public:
   /// Whether a pass still matters.
-  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool is_after(Index i) const { return i < first(); }
+  /// The first pass that has failed, or the largest number.
+  [[nodiscard]] Index first() const { return index_.load(std::memory_order_relaxed); }
   void note(Index i, std::exception_ptr failure) {
     while (is_taken_.test_and_set(std::memory_order_acquire)) {
     }
@@ -5586,14 +5768,16 @@ void parallel_for(Index n, int most, const Body& body) {
 #ifndef LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
 #define LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
 
-// One long sequence on several threads. What a chunk is by itself (its scores, keys, transition and
-// leaves) does not depend on the states, and what it reads depends on those before it alone: only
-// the states go from chunk to chunk. So the chunks of a window are loaded at once, then one thread
-// takes the states through them, then they read at once; and three windows are under way at a time,
+// One long sequence on several threads. What a chunk is by itself (its scores, keys and transition)
+// does not depend on the states, so that several chunks can be begun at once. The states go from
+// chunk to chunk, but no value column of theirs meets another one. So each thread takes some of the
+// columns through the chunks of a window and reads them on the way, and meanwhile the chunks of the
+// next window are begun and those of the last one are ended,
 //
-//     loading window w + 2  |  states of window w + 1  |  reads of window w
+//     columns of the states, through window w  |  ending window w - 1, beginning window w + 1
 //
-// Each chunk does what it does on one thread, in the same order, so that the bits are the same.
+// Every number is computed by the operations that one thread does, in the same order, so that the
+// bits are the same.
 
 namespace loglinear::detail {
 
@@ -5605,98 +5789,146 @@ class ChunkWindows {
   /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
   /// chunks for some windows. No bit depends on the answer.
   [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
-    return source.is_concurrent() && source.length() / chunk_size >= 4 * chunks_of_window() &&
-           threads_for(chunks_of_window(), thread_count()) > 1;
+    return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
+           source.length() / chunk_size >= 8 * thread_count();
   }
 
   ChunkWindows(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                const Hierarchy<Scalar>& states)
-      : source_(source), chunk_size_(chunk_size), size_(chunks_of_window()), states_(states) {
-    for (Window& window : windows_) {
+      : source_(source), chunk_size_(chunk_size), states_(states) {
+    // Whole packets, so that each column is computed as it is among all of them.
+    const Index packets = states.d_v() / packet_size<Scalar>,
+                count = std::clamp<Index>(packets, 1, thread_count());
+    for (Index n = 0; n < count; ++n) {
+      const Index first = packets * n / count * packet_size<Scalar>,
+                  end = n + 1 == count ? states.d_v()
+                                       : packets * (n + 1) / count * packet_size<Scalar>;
+      blocks_.emplace_back(states, first, end - first);
+    }
+    begins_ = (thread_count() + count - 1) / count;  // one for each thread
+    size_ = count * begins_;
+    for (auto& window : steps_) {
       for (Index i = 0; i < size_; ++i) {
-        window.steps.push_back(std::make_unique<ChunkStep<Scalar>>(
+        window.push_back(std::make_unique<ChunkStep<Scalar>>(
             source.shape(), (std::min)(chunk_size, source.length()), weights));
-        window.after.push_back(states.empty());
       }
     }
-    std::uint64_t count = states.count();
+    std::uint64_t before = states.count();
     for (Index first = 0; first < source.length();) {
-      begins_.push_back(first);
-      const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(chunk_size));
+      firsts_.push_back(first);
+      const auto into = static_cast<Index>(before % static_cast<std::uint64_t>(chunk_size));
       const Index tokens = (std::min)(chunk_size - into, source.length() - first);
       first += tokens;
-      count += static_cast<std::uint64_t>(tokens);
+      before += static_cast<std::uint64_t>(tokens);
     }
-    begins_.push_back(source.length());
+    firsts_.push_back(source.length());
   }
 
   /// As `ChunkwiseRun::forward`.
   void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-    const Index chunks = static_cast<Index>(begins_.size()) - 1;
     if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    for (Index w = -2; w * size_ < chunks; ++w) {
-      const auto in_window = [&](Index window) {
-        return window < 0 ? 0 : std::clamp<Index>(chunks - window * size_, 0, size_);
-      };
-      const Index going = in_window(w + 1) > 0 ? 1 : 0, reading = in_window(w),
-                  loading = in_window(w + 2);
-      parallel_for<Scalar>(going + reading + loading, thread_count(), [&](Index n) {
-        if (n < going) {
-          advance(w + 1, in_window(w + 1), tape);
-        } else if (n < going + reading) {
-          if (reads) read(w * size_ + n - going);
-        } else {
-          load((w + 2) * size_ + n - going - reading, reads ? Pass::reads : Pass::states);
-        }
+    const Index passes = static_cast<Index>(blocks_.size()) + size_;
+    for (Index w = -1; (w - 1) * size_ < chunks(); ++w) {
+      for (Index chunk = first_of(w); tape != nullptr && chunk < first_of(w + 1); ++chunk) {
+        tape->allocate(begin(chunk), count(chunk), states_);
+      }
+      const Index end = first_of(w + 1), in_work = first_of(w), last = first_of(w - 1);
+      parallel_for<Scalar>(passes, thread_count(), [&](Index n) {
+        const Index block = n / (begins_ + 1), place = n % (begins_ + 1);
+        if (place == 0) return take(block, in_work, end, tape, reads);
+        const Index at = block * begins_ + place - 1;
+        if (reads && last + at < in_work) end_reads(last + at);
+        begin_chunk((w + 1) * size_ + at, reads);
       });
     }
-    states = after(chunks - 1);
+    failed_.rethrow();
+    gather(states);
   }
 
  private:
-  struct Window {
-    std::vector<std::unique_ptr<ChunkStep<Scalar>>> steps{};  // moved by no code of their own
-    std::vector<Hierarchy<Scalar>> after{};                   // the states after each chunk
+  /// Columns of the states, which go from chunk to chunk.
+  struct Block {
+    Block(const Hierarchy<Scalar>& states, Index first, Index size)
+        : columns{first, size},
+          levels(states.max_levels(), states.d_k(), size, states.count(), states.origin()) {
+      for (int l : levels.active()) {
+        levels.allocate(l);
+        copy_rows(block_of(states.level(l)).block(0, first, states.d_k(), size),
+                  RowBlock<Scalar>(levels.level(l)));
+      }
+    }
+    /// Writes them to where they are among all columns, which is allocated.
+    void put(Hierarchy<Scalar>& all) const {
+      for (int l : levels.active()) {
+        copy_rows(block_of(levels.level(l)),
+                  RowBlock<Scalar>(all.level(l)).block(0, columns.first, all.d_k(), columns.size));
+      }
+    }
+    ValueColumns<Scalar> columns;
+    Hierarchy<Scalar> levels;
   };
-
-  [[nodiscard]] static Index chunks_of_window() {
-    return (std::max)(Index{3}, Index{1} + thread_count());
-  }
   [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
-    return *window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
+    return *steps_[static_cast<std::size_t>(chunk / size_ % 2)]
+                  [static_cast<std::size_t>(chunk % size_)];
   }
-  [[nodiscard]] Hierarchy<Scalar>& after(Index chunk) {
-    return window_of(chunk).after[static_cast<std::size_t>(chunk % size_)];
+  [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
+  /// Tokens before it.
+  [[nodiscard]] std::uint64_t count(Index chunk) const {
+    return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }
-  [[nodiscard]] Window& window_of(Index chunk) {
-    return windows_[static_cast<std::size_t>(chunk / size_ % 3)];
+  /// Chunks before the first that could not be begun.
+  [[nodiscard]] Index chunks() const {
+    return (std::min)(static_cast<Index>(firsts_.size()) - 1, failed_.first());
   }
-  [[nodiscard]] const Hierarchy<Scalar>& before(Index chunk) {
-    return chunk == 0 ? states_ : after(chunk - 1);
+  [[nodiscard]] Index first_of(Index window) const {
+    return std::clamp<Index>(window * size_, 0, chunks());
   }
-  [[nodiscard]] Index begin(Index chunk) const { return begins_[static_cast<std::size_t>(chunk)]; }
 
-  void load(Index chunk, Pass pass) {
-    step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk), pass);
-    step(chunk).prepare_advance(states_.max_levels(),
-                                states_.count() + static_cast<std::uint64_t>(begin(chunk)));
+  void begin_chunk(Index chunk, bool reads) {
+    if (chunk >= chunks()) return;
+    std::exception_ptr failure = caught([&] {
+      step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk),
+                       reads ? Pass::reads : Pass::states);
+      step(chunk).begin(states_.max_levels(), count(chunk), reads);
+    });
+    if (failure) failed_.note(chunk, std::move(failure));
   }
-  void advance(Index window, Index chunks, ChunkwiseTape<Scalar>* tape) {
-    for (Index chunk = window * size_; chunk < window * size_ + chunks; ++chunk) {
-      if (tape != nullptr) tape->note(begin(chunk), before(chunk));
-      step(chunk).advance(before(chunk), after(chunk));
+  /// Takes block number n through the chunks from `first` to `end`. Asks the memory meanwhile for
+  /// what this thread begins thereafter.
+  void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
+    Block& block = blocks_[static_cast<std::size_t>(n)];
+    const Index count = static_cast<Index>(blocks_.size());
+    for (Index chunk = first; chunk < end; ++chunk) {
+      if (tape != nullptr && chunk % tape->interval == 0) {
+        block.put(tape->kept[static_cast<std::size_t>(chunk / tape->interval)]);
+      }
+      const Index at = chunk % size_, next = chunk - at + size_ + n * begins_ + at / count;
+      step(chunk).take(block.levels, block.columns, reads, [&](Index part, Index parts) {
+        if (next >= chunks()) return;
+        source_.foresee(begin(next), begin(next + 1) - begin(next), at % count * parts + part,
+                        count * parts);
+      });
     }
   }
-  void read(Index chunk) {
-    step(chunk).read(before(chunk));
+  void end_reads(Index chunk) {
+    step(chunk).end_reads();
     source_.take_out(begin(chunk), step(chunk).chunk());
+  }
+  /// The states after all chunks.
+  void gather(Hierarchy<Scalar>& states) const {
+    states.set_count(blocks_.front().levels.count());
+    for (int l : states.active()) states.allocate(l);
+    for (const Block& block : blocks_) block.put(states);
   }
 
   TokenSource<Scalar>& source_;
-  Index chunk_size_, size_;
+  Index chunk_size_;
+  Index size_ = 0, begins_ = 0;      // chunks of a window; those that are begun for each block
   const Hierarchy<Scalar>& states_;  // before the tokens
-  std::vector<Index> begins_{};      // of each chunk, and the end
-  std::array<Window, 3> windows_{};
+  std::vector<Index> firsts_{};      // token of each chunk, and the end
+  std::vector<Block> blocks_{};
+  std::array<std::vector<std::unique_ptr<ChunkStep<Scalar>>>, 2> steps_{};
+  FirstFailure failed_{};
 };
 
 }  // namespace loglinear::detail
@@ -6207,7 +6439,7 @@ class ChunkwiseRun {
     const Pass pass = reads ? Pass::reads : Pass::states;
     for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
       step_.load(source_, first, tokens, pass);
-      if (!reads) return step_.advance(states, states);
+      if (!reads) return step_.advance(states);
       const Index next = first + tokens, coming = (std::min)(tokens, source_.length() - next);
       step_.read_and_advance(
           states, [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
@@ -6232,8 +6464,9 @@ class ChunkwiseRun {
         load(tape.begins[i], before_chunk(i), Pass::states);
         const Index next = tape.begins[i + 1],
                     coming = (std::min)(step_.chunk().tokens, source_.length() - next);
-        step_.advance(before_chunk(i), before[i - begin],
-                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
+        step_.advance_beside(before_chunk(i), before[i - begin], [&](Index part, Index parts) {
+          source_.foresee(next, coming, part, parts);
+        });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {
@@ -6331,46 +6564,6 @@ LOGLINEAR_CHUNKS(extern, double)
 #endif
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
-
-// ---- loglinear/sequence/detail/results.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
-
-namespace loglinear::detail {
-
-/// Throws unless all rows are finite; `first` is the number of the first one.
-template <class Rows>
-void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
-  if (all_finite(rows)) return;
-  for (Index i = 0; i < rows.rows(); ++i) {
-    for (Index j = 0; j < rows.cols(); ++j) {
-      if (is_finite(rows(i, j))) continue;
-      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
-           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
-    }
-  }
-}
-
-/// The same for reads, from token `first` on.
-template <class Rows>
-void require_finite_reads(const Rows& reads, Index first) {
-  require_finite_rows("the read of token ", reads, first);
-}
-
-/// The same for the rows of a gradient.
-template <class Rows>
-void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
-  if (all_finite(rows)) return;
-  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
 // ---- loglinear/detail/base/vector_argument.hpp
 
@@ -6978,6 +7171,73 @@ struct SequenceGradients {
 
 #endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
 
+// ---- loglinear/sequence/detail/finite_tokens.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+
+namespace loglinear::detail {
+
+/// Whether the numbers of tokens [first, first + tokens) are finite, of lambda those of so many
+/// levels; decays of -infinity count as not.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const SequenceInputs<Scalar>& in, Index levels, Index first,
+                              Index tokens) {
+  bool finite = true;
+  for_each_array(
+      [&](const char*, const SequenceArray<Scalar>& all) {
+        const Index each = all.rows() / in.length();
+        const Index columns = &all == &in.lambda ? levels : all.cols();
+        finite = finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+      },
+      in);
+  return finite;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_FINITE_TOKENS_HPP
+
+// ---- loglinear/sequence/detail/results.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
+
+namespace loglinear::detail {
+
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
+  }
+}
+
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
 // ---- loglinear/sequence/detail/input_source.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
@@ -7031,7 +7291,9 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
+      require_numbers();
+    }
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -7115,7 +7377,8 @@ class InputSource final : public TokenSource<Scalar> {
     };
     auto& to = *gradients_;
     put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+    if (in_.g.size() > 0 && moments == 1) put(gradient.decay, to.g, 1);
+    for (Index t = 0; in_.g.size() > 0 && moments > 1 && t < tokens; ++t) {
       copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
                 writable_block_of(to.g).middleRows(first + t, 1));
     }
@@ -7128,6 +7391,15 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Whether these tokens were loaded before for gradients, which come one after the other: once
+  /// for the states of some chunks, and again from the last of those to the first.
+  [[nodiscard]] bool is_known(Index first, Index tokens) {
+    if (gradients_ == nullptr) return false;
+    if (known_first_ <= first && first + tokens <= known_end_) return true;
+    if (first != known_end_) known_first_ = first;
+    known_end_ = first + tokens;
+    return false;
+  }
   /// Asks the memory for the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
@@ -7135,20 +7407,6 @@ class InputSource final : public TokenSource<Scalar> {
       for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
     }
   }
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
   void require_finite_gradients(Index first, Index tokens) const {
     for_each_array(
         [&](const char* name, const Matrix& all) {
@@ -7199,6 +7457,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   std::atomic<bool> is_checked_ = false;
+  Index known_first_ = 0, known_end_ = 0;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
@@ -7350,13 +7609,27 @@ void move_into(Stored* from, Index size, To* to) {
   std::fill(from, from + size, Stored(0));
 }
 
+/// The keys of some leaves, wherever they lie: coefficient i of leaf n, times the factor of leaf n
+/// where there are factors. One type, so that a program compiles one carry.
+template <class Scalar>
+struct LeafKeys {
+  const Scalar* first;
+  Index of_row, of_leaf;  // strides
+  const Scalar* factors = nullptr;
+
+  [[nodiscard]] Scalar operator()(Index i, Index n) const {
+    const Scalar& key = first[i * of_row + n * of_leaf];
+    return factors == nullptr ? key : factors[n] * key;
+  }
+};
+
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
 /// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
 /// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
 /// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
+template <class Stored, class Scalar>
 void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
+           const LeafKeys<Scalar>& key, const Scalar* values) {
   constexpr Index piece = 4 * column_block;
   const Index size = rows * columns;
   std::array<Scalar, column_block> keys;
@@ -7747,8 +8020,7 @@ class Levels {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    carry_bucket(0, keys.cols(), {keys.data(), keys.rowStride(), keys.colStride()}, values.data());
     account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
@@ -7783,8 +8055,8 @@ class Levels {
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+  void carry_bucket(int l, Index count, const LeafKeys<Accumulator>& key,
+                    const Accumulator* values) {
     const int landed = landing(l);
     carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
     account_.size += std::uint64_t{1} << l;
@@ -9242,7 +9514,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
 /// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
-/// about three chunks a thread are then in work, each with the states before it.
+/// two chunks a thread are then in work.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,
@@ -9848,7 +10120,12 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   const Index columns = array.columns(), stride = array.strides()[3];
   for (Index i = 0; i < at.count; ++i) {
     Scalar* const row = at.row(array, i);
-    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+    const Scalar* const numbers = from.data() + i * columns;
+    if (stride == 1) {
+      copy(numbers, columns, row);
+    } else {
+      for (Index j = 0; j < columns; ++j) row[j * stride] = numbers[j];
+    }
   }
 }
 
@@ -9899,12 +10176,27 @@ class BatchHeads {
   /// `max_levels(n)` are those of its state.
   template <class Start, class MaxLevels>
   void validate(Start start, MaxLevels max_levels) const {
-    for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
+    for_each(
+        [&](Index n) {
+          const SequenceInputs<Scalar>& in = (*this)[n];
+          in.require_shapes(start(n), max_levels(n));
+          const int levels = in.levels_read(start(n), in.length(), max_levels(n));
+          constexpr Index piece = 1024;
+          std::atomic<bool> finite{true};
+          parallel_for<Scalar>((in.length() + piece - 1) / piece, thread_count(), [&](Index i) {
+            const Index first = i * piece, tokens = (std::min)(piece, in.length() - first);
+            if (!are_finite(in, levels, first, tokens)) finite.store(false);
+          });
+          if (!finite.load()) in.require_numbers(levels);
+        },
+        threads());
   }
   /// Whether each head does better on all threads than all heads on a thread each.
   [[nodiscard]] bool are_few_and_long() const {
     return count() < thread_count() && shape_.tokens >= 4096;
   }
+  /// How many threads heads go to.
+  [[nodiscard]] int threads() const { return are_few_and_long() ? 1 : thread_count(); }
   /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
   void for_each(Work work, int threads = thread_count()) const {
@@ -9982,8 +10274,8 @@ template <class Scalar>
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
 /// Costs what `chunkwise` does for each head, and one pass over all numbers. The work is shared out
-/// to `thread_count()` threads by sequences and heads, or by stretches where heads are few. Copies
-/// the states and allocates what each head needs; reads go straight to `out`.
+/// to `thread_count()` threads by sequences and heads, or by value columns where heads are few.
+/// Copies the states and allocates what each head needs; reads go straight to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -10011,7 +10303,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
         detail::levels_of(after[at]).replace(
             levels.count(), [&](int l) -> const auto& { return levels.level(l); });
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -10039,7 +10331,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
             tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
             out));
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   if (tape != nullptr) *tape = std::move(kept);
 }
 
@@ -10590,8 +10882,8 @@ void step(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 //     o_t += lambda(t, level of S) (S^T q'_t) * r_t        q'_t = (A_t ... A_first)^T q_t
 //
 // with r_t the decays of the value columns up to token t. So a stretch begins at its absolute count
-// with empty levels, and keeps P, r and the queries q'; what came in is read and added later, all
-// of it at once.
+// with empty levels, and keeps P, r and the queries q', which are factors times q where nothing but
+// one decay a token happens; what came in is read and added later, all of it at once.
 
 namespace loglinear::detail {
 
@@ -10694,66 +10986,75 @@ struct Stretch {
 
   Stretch(const SequenceShape& shape, Index tokens, bool is_dense, bool decays_values)
       : map(shape.d_k, shape.d_v, is_dense, decays_values),
-        queries(tokens, shape.d_k),
+        length(tokens),
         value_decay(decays_values ? tokens : 0, shape.d_v),
         order(shape.order) {}
 
   StretchMap<Scalar> map;
-  Matrix queries;      ///< q'
-  Matrix value_decay;  ///< r_t, or no rows
+  Index length;              ///< tokens
+  Vector<Scalar> factors{};  ///< q' is factor times q, if there are any
+  Matrix queries{};          ///< q', if not
+  Matrix value_decay;        ///< r_t, or no rows
   ReadOrder order;
   std::vector<StretchMap<Scalar>> before_kept{};  ///< before each chunk that a tape keeps
 
   /// Adds the reads of `states`, those before the stretch, under the level weights `lambda`.
-  void read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
-            const RowBlock<Scalar>& out) const {
+  /// \param q  the tokens' own queries
+  /// \return whether all sums are finite
+  [[nodiscard]] bool read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& q,
+                          const ConstRowBlock<Scalar>& lambda, const RowBlock<Scalar>& out) const {
+    const bool decays = value_decay.rows() > 0;
+    bool is_finite = true;
     Matrix reads;
     for_each_piece([&](Index first, Index tokens) {
-      set_zero(reads, tokens, out.cols());
+      const RowBlock<Scalar> sums = out.middleRows(first, tokens);
+      if (decays) set_zero(reads, tokens, out.cols());
       for_each_weights(states, lambda, first, tokens, [&](int l, const Scalar* weights) {
-        product<Into::add_scaled>(block_of(queries).middleRows(first, tokens), states.level(l),
-                                  reads, weights);
+        product<Into::add_scaled>(rows(q).middleRows(first, tokens), states.level(l),
+                                  decays ? RowBlock<Scalar>(reads) : sums, weights);
       });
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = reads.data() + t * reads.cols();
-        decay_values(first + t, row);
-        add(out.row(first + t), row, reads.cols(), out.row(first + t));
+      for (Index t = 0; decays && t < tokens; ++t) {
+        add_product(reads.data() + t * reads.cols(), value_decay.data() + (first + t) * out.cols(),
+                    out.cols(), sums.row(t));
       }
+      is_finite = is_finite && all_finite(sums);
     });
+    return is_finite;
   }
 
   /// The pullback of `read` to the states: `gradient`, all levels before the stretch, is added to.
-  void pull_back(const ConstRowBlock<Scalar>& lambda, const ConstRowBlock<Scalar>& d_out,
-                 Hierarchy<Scalar>& gradient) const {
-    Matrix d_reads, weighted;
+  void pull_back(const ConstRowBlock<Scalar>& q, const ConstRowBlock<Scalar>& lambda,
+                 const ConstRowBlock<Scalar>& d_out, Hierarchy<Scalar>& gradient) const {
+    Matrix weighted;
     for_each_piece([&](Index first, Index tokens) {
-      resize(d_reads, tokens, d_out.cols());
       resize(weighted, tokens, d_out.cols());
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = d_reads.data() + t * d_reads.cols();
-        copy(d_out.row(first + t), d_out.cols(), row);
-        decay_values(first + t, row);
-      }
       for_each_weights(gradient, lambda, first, tokens, [&](int l, const Scalar* weights) {
         for (Index t = 0; t < tokens; ++t) {
-          const Index at = t * d_reads.cols();
-          scale_to(weights[t], d_reads.data() + at, d_reads.cols(), weighted.data() + at);
+          Scalar* const row = weighted.data() + t * weighted.cols();
+          scale_to(weights[t], d_out.row(first + t), weighted.cols(), row);
+          if (value_decay.rows() == 0) continue;
+          multiply(row, value_decay.data() + (first + t) * weighted.cols(), weighted.cols(), row);
         }
-        product<Into::add>(block_of(queries).middleRows(first, tokens).transpose(), weighted,
+        product<Into::add>(rows(q).middleRows(first, tokens).transpose(), weighted,
                            gradient.level(l));
       });
     });
   }
 
  private:
+  /// What is q' up to the factors.
+  [[nodiscard]] ConstRowBlock<Scalar> rows(const ConstRowBlock<Scalar>& q) const {
+    return factors.size() > 0 ? q : block_of(queries);
+  }
   /// As many tokens at a time as lie in a near cache.
   template <class Visit>
   void for_each_piece(Visit visit) const {
-    for (Index first = 0; first < queries.rows(); first += 64) {
-      visit(first, (std::min)(Index{64}, queries.rows() - first));
+    for (Index first = 0; first < length; first += 64) {
+      visit(first, (std::min)(Index{64}, length - first));
     }
   }
-  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it.
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it,
+  /// and its factor.
   template <class Visit>
   void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
                         Index first, Index tokens, Visit visit) const {
@@ -10764,12 +11065,11 @@ struct Stretch {
       for (Index t = 0; t < tokens; ++t) {
         weights[t] = lambda(first + t, mask.level(bucket, first + t));
       }
+      if (factors.size() > 0) {
+        multiply(weights.data(), factors.data() + first, tokens, weights.data());
+      }
       visit(l, weights.data());
     }
-  }
-  void decay_values(Index t, Scalar* row) const {
-    if (value_decay.rows() == 0) return;
-    multiply(row, value_decay.data() + t * value_decay.cols(), value_decay.cols(), row);
   }
 };
 
@@ -10795,12 +11095,20 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
   StretchMap<Scalar>& map = stretch.map;
   Step step(source.shape(), (std::min)(chunk_size, source.length()), weights);
   const auto take_queries = [&](Index first, Index tokens) {
+    const bool has_factors = step.map().has_plain_scores();
+    if (first == 0 && has_factors) stretch.factors.resize(stretch.length);
+    if (first == 0 && !has_factors) resize(stretch.queries, stretch.length, step.shape().d_k);
+    if (has_factors) {  // all of P's diagonal is one number
+      for (Index t = 0; t < tokens; ++t) {
+        stretch.factors[first + t] = *map.left.data() * step.map().query_factor(t);
+      }
+      return clear_negligible(stretch.factors.data() + first, tokens);
+    }
     const ConstRowBlock<Scalar> queries = step.map().queries();
     const RowBlock<Scalar> to = RowBlock<Scalar>(stretch.queries).middleRows(first, tokens);
     if (map.is_dense()) product<Into::replace>(queries, map.left, to);
     for (Index t = 0; t < tokens; ++t) {
       if (!map.is_dense()) multiply(queries.row(t), map.left.data(), to.cols(), to.row(t));
-      scale_by(step.map().query_factor(t), to.row(t), to.cols());
       clear_negligible(to.row(t), to.cols());
     }
     if (stretch.value_decay.rows() == 0) return;
@@ -10813,10 +11121,11 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
       stretch.before_kept.push_back(map);
     }
     step.load(source, first, tokens, Step::Pass::reads);
-    step.read(states);
+    const Index next = first + tokens, coming = (std::min)(tokens, source.length() - next);
+    step.read_and_advance(
+        states, [&](Index part, Index parts) { source.foresee(next, coming, part, parts); });
     source.take_out(first, step.chunk());
     take_queries(first, tokens);
-    step.advance(states, states);
     step.map().carry(0, map.left, map.left);
     clear_negligible(map.left.data(), map.left.size());
     if (map.right.size() > 0) step.mix().carry(map.right);
@@ -13723,15 +14032,8 @@ class LeafBuffer {
   void push_into(Levels& levels) const {
     for (Index token = 0; token < count_; ++token) {
       const Index first = token * leaves_;
-      const auto coefficient = [&](Index i, Index n) {
-        const Scalar& stored = key(first + n)[i];
-        if constexpr (has_factors) {
-          return factors_[first + n] * stored;
-        } else {
-          return stored;
-        }
-      };
-      levels.carry_bucket(0, leaves_, coefficient, value(first));
+      const Scalar* const factors = has_factors ? factors_.data() + first : nullptr;
+      levels.carry_bucket(0, leaves_, {key(first), 1, key_rows(), factors}, value(first));
     }
   }
 
@@ -15927,10 +16229,11 @@ template <class Preparation, class State, class Scalar, class DReads>
 
 namespace loglinear::detail {
 
-/// Checks the level weights after the read, which therefore need not wait for the check.
+/// Throws unless the read is finite. A level weight that is not finite makes the read of its level
+/// so; such a weight is named first. The weight of a level that holds nothing is not used.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  if (are_finite(read.data(), read.size())) return;
   require_finite("level weight #", lambda);
   require_finite("coefficient # of the raw read", read);
 }
@@ -22848,6 +23151,7 @@ struct ExponentialGates {
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
                    Scalar before = -std::numeric_limits<Scalar>::infinity())
       : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("log_input", log_input, log_input.rows(), 1);
     detail::require_matrix("log_forget", log_forget, log_input.rows(), 1);
     if (!(before <= (std::numeric_limits<Scalar>::max)())) {
@@ -22871,6 +23175,7 @@ struct ExponentialGates {
   /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
     Matrix scaled = k;
     for (detail::Index t = 0; t < k.rows(); ++t) scaled.row(t) *= input(t, 0);
@@ -22890,6 +23195,7 @@ struct ExponentialGates {
   /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
   /// result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     Matrix out(reads.rows(), d_v);
@@ -22903,6 +23209,7 @@ struct ExponentialGates {
   /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
   /// is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     detail::require_matrix("d_outputs", d_outputs, reads.rows(), d_v);
@@ -22978,6 +23285,318 @@ LOGLINEAR_SEQUENCE(extern, double)
 #endif
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
+
+// ---- loglinear/sequence/rotary_phases.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+#define LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+namespace loglinear {
+
+/// Rotations of pairs of key rows between tokens, the complex transitions of Mamba-3, as a change
+/// of queries and keys around a sequence or a stream:
+///
+///     S_t = a_t R_t S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t
+///     P_t = R_t R_{t-1} ... R_1            o_t = sum_s a_t ... a_{s+1} (P_t^T q_t).(P_s^T k_s) v_s
+///
+/// R_t turns coefficients 2i and 2i + 1 by the i-th angle of token t and leaves all after the pairs
+/// as they are. (Lahoti et al., *Mamba-3*, arXiv:2603.15569, complex-valued state space models:
+/// the angles are the token's step times its frequencies.) All levels of a hierarchy undergo the
+/// same transitions, so that the same change serves each of them.
+///
+///     const RotaryPhases<double> phases(angles);
+///     SequenceInputs<double> in{.q = phases.rotated(q), .k = phases.rotated(k), .v = v, ...};
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct RotaryPhases {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// A gradient with respect to rows that were rotated, and to the phases by which they were.
+  struct Gradient {
+    Matrix rows, phases;
+  };
+
+  /// The angles of P_t in radians, T x n: sums of angles, kept within [-pi, pi].
+  Matrix phases;
+
+  /// \param angles  of R_t, in radians, T x n, finite
+  /// \param before  phases of the token before the first one, 1 x n; absent at a stream's beginning
+  /// \throws std::invalid_argument for another shape or a number that is not finite. O(T n);
+  /// allocates its member
+  explicit RotaryPhases(const Rows& angles, const Rows& before = {}) : phases(angles) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_finite("angles", angles);
+    if (angles.rows() == 0) return;
+    if (!before.is_absent()) {
+      detail::require_matrix("the phases before the sequence", before, 1, angles.cols());
+      phases.row(0) += before;
+    }
+    wrap(0);
+    for (detail::Index t = 1; t < phases.rows(); ++t) {
+      phases.row(t) += phases.row(t - 1);
+      wrap(t);
+    }
+  }
+
+  /// P_t^T of each row of token t: queries or keys, with any number of rows a token. \throws
+  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
+  /// finite. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Matrix rotated(const Rows& rows) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_rows("the rows to rotate", rows);
+    Matrix result = rows;
+    turn(result, Scalar(-1));
+    return result;
+  }
+
+  /// From `rotated(x)` and the gradient with respect to it, to those with respect to x and to the
+  /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
+  /// as `rotated`. O(rows (n + columns)); allocates its result
+  [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_rows("the rotated rows", result);
+    detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
+    Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
+    for (detail::Index row = 0; row < result.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(result);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        d.phases(t, i) += d_result(row, 2 * i) * result(row, 2 * i + 1) -
+                          d_result(row, 2 * i + 1) * result(row, 2 * i);
+      }
+    }
+    turn(d.rows, Scalar(1));
+    return d;
+  }
+
+  /// From the gradient with respect to the phases to that with respect to the angles, each of which
+  /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
+  /// not finite. O(T n); allocates its result
+  [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
+    Matrix d_angles = d_phases;
+    for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
+    return d_angles;
+  }
+
+ private:
+  void wrap(detail::Index t) {
+    detail::require_finite("the sum of angles", phases.row(t));
+    const auto turn = Scalar(6.283185307179586476925286766559L);
+    for (detail::Index i = 0; i < phases.cols(); ++i) {
+      phases(t, i) = std::remainder(phases(t, i), turn);
+    }
+  }
+  void require_rows(const char* name, const Rows& rows) const {
+    detail::require_finite(name, rows);
+    const bool fits = phases.rows() == 0 ? rows.rows() == 0 : rows.rows() % phases.rows() == 0;
+    if (!fits) {
+      detail::fail(detail::Text("the number of ", name), rows.rows(), "a multiple of ",
+                   phases.rows(), ", the number of tokens");
+    }
+    if (rows.cols() < 2 * phases.cols()) {
+      detail::fail(detail::Text("the columns of ", name), rows.cols(), "at least ",
+                   2 * phases.cols(), ", two for each angle");
+    }
+  }
+  [[nodiscard]] detail::Index rows_a_token(const Matrix& rows) const {
+    return rows.rows() / phases.rows();
+  }
+  /// rows = P_t rows for sign 1, P_t^T rows for sign -1.
+  void turn(Matrix& rows, Scalar sign) const {
+    for (detail::Index row = 0; row < rows.rows(); ++row) {
+      const detail::Index t = row / rows_a_token(rows);
+      for (detail::Index i = 0; i < phases.cols(); ++i) {
+        const Scalar c = std::cos(phases(t, i)), s = sign * std::sin(phases(t, i));
+        const Scalar x = rows(row, 2 * i), y = rows(row, 2 * i + 1);
+        rows(row, 2 * i) = c * x - s * y;
+        rows(row, 2 * i + 1) = s * x + c * y;
+      }
+    }
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
+
+// ---- loglinear/sequence/trapezoidal_steps.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+#define LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
+
+namespace loglinear {
+
+/// The exponential-trapezoidal steps of Mamba-3 around a sequence: a token writes its own key and
+/// value and, with another weight, those of the token before it.
+///
+///     S_t = alpha_t S_{t-1} + beta_t k_{t-1} v_{t-1}^T + gamma_t k_t v_t^T
+///     alpha_t = exp(dt_t a_t),  beta_t = (1 - m_t) dt_t alpha_t,  gamma_t = m_t dt_t
+///
+/// (Lahoti et al., *Mamba-3: Improved Sequence Modeling using State Space Principles*,
+/// arXiv:2603.15569, the exponential-trapezoidal discretization; m is its lambda, and m = 1 is
+/// Mamba-2.) A token is two leaves of `SequenceInputs`, so that all forms, gradients, batches and
+/// the hierarchy compute it:
+///
+///     const TrapezoidalSteps<double> steps(log_decay, dt, mix);
+///     SequenceInputs<double> in{.q = q, .k = steps.keys(k), .v = steps.values(v),
+///                               .lambda = lambda, .g = steps.log_decay};
+///
+/// `RotaryPhases` adds the complex transitions: rotate queries and keys first. With r keys and
+/// values a token (multiple inputs), k and v have r rows a token; each of its r queries (multiple
+/// outputs) is one more call with another q.
+///
+/// \tparam Scalar  float or double
+template <class Scalar>
+struct TrapezoidalSteps {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  /// From the gradient of `keys` and of the log decays to that of what they were made from.
+  struct Gradient {
+    Matrix k;          ///< rT x d_k
+    Matrix log_decay;  ///< T x 1, likewise `dt` and `mix`
+    Matrix dt;
+    Matrix mix;
+  };
+
+  Matrix log_decay;  ///< dt_t a_t, T x 1: `SequenceInputs::g`
+  Matrix dt;         ///< T x 1
+  Matrix mix;        ///< m_t, T x 1
+  Matrix earlier;    ///< beta_t, T x 1: the weight of the token before
+  Matrix own;        ///< gamma_t, T x 1: the weight of the token itself
+
+  /// \param log_decays  dt_t a_t, T x 1, finite
+  /// \param steps  dt, T x 1, finite
+  /// \param mixes  m, T x 1, from 0 to 1
+  /// \throws std::invalid_argument for another shape or number, or where a weight is not finite.
+  /// O(T); allocates its members
+  TrapezoidalSteps(const Rows& log_decays, const Rows& steps, const Rows& mixes)
+      : log_decay(log_decays), dt(steps), mix(mixes) {
+    const detail::FlushToZero<Scalar> flush;
+    const detail::Index tokens = log_decay.rows();
+    detail::require_matrix("log_decays", log_decay, tokens, 1);
+    detail::require_matrix("steps", dt, tokens, 1);
+    detail::require_matrix("mixes", mix, tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      if (mix(t, 0) >= Scalar(0) && mix(t, 0) <= Scalar(1)) continue;
+      detail::fail(detail::Text("mixes[", t, "]"), mix(t, 0), "from 0 to 1");
+    }
+    earlier = ((Scalar(1) - mix.array()) * dt.array() * log_decay.array().exp()).matrix();
+    own = mix.cwiseProduct(dt);
+    detail::require_finite("the weight of the token before", earlier);
+    detail::require_finite("the weight of the token itself", own);
+  }
+
+  /// The keys of `SequenceInputs`, 2rT x d_k: for each token gamma_t k_t and then
+  /// beta_t k_{t-1}, r rows each. \param k  rT x d_k \param before  the r keys of the token before
+  /// the first one; absent at a stream's beginning, where they count as 0. \throws
+  /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
+  /// allocates its result
+  [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
+    Matrix pairs = with_earlier("k", k, before);
+    const detail::Index each = rows_a_token(k);
+    for (detail::Index row = 0; row < pairs.rows(); ++row) {
+      const detail::Index t = row / (2 * each);
+      pairs.row(row) *= row % (2 * each) < each ? own(t, 0) : earlier(t, 0);
+    }
+    detail::require_finite("the keys", pairs);
+    return pairs;
+  }
+  /// The values of `SequenceInputs`, 2rT x d_v: for each token v_t and then v_{t-1}, r rows each.
+  /// Parameters, errors and cost are those of `keys`.
+  [[nodiscard]] Matrix values(const Rows& v, const Rows& before = {}) const {
+    return with_earlier("v", v, before);
+  }
+
+  /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
+  /// and of what the steps are made of. What came before the sequence is constant. \throws
+  /// std::invalid_argument for another shape or a number that is not finite. O(rT d_k); allocates
+  /// its result
+  [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
+                                  const Rows& before = {}) const {
+    const detail::FlushToZero<Scalar> flush;
+    const Matrix pairs = with_earlier("k", k, before);
+    detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
+    detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
+    const detail::Index each = rows_a_token(k), tokens = dt.rows();
+    Matrix d_own(tokens, 1), d_earlier(tokens, 1);
+    for (detail::Index t = 0; t < tokens; ++t) {
+      const auto weight = [&](detail::Index first) {
+        return pairs.middleRows(first, each).cwiseProduct(d_keys.middleRows(first, each)).sum();
+      };
+      d_own(t, 0) = weight(2 * t * each);
+      d_earlier(t, 0) = weight((2 * t + 1) * each);
+    }
+    const Matrix decay = log_decay.array().exp().matrix(),
+                 lagging = (d_earlier.array() * decay.array()).matrix();
+    return {unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
+            d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
+            (d_own - lagging).cwiseProduct(dt)};
+  }
+  /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
+  /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
+  /// allocates its result
+  [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_finite("d_values", d_values);
+    require_rows("d_values", d_values, 2);
+    return unpaired(d_values, rows_a_token(d_values) / 2, false);
+  }
+
+ private:
+  [[nodiscard]] detail::Index rows_a_token(const Rows& rows) const {
+    return dt.rows() == 0 ? 0 : rows.rows() / dt.rows();
+  }
+  void require_rows(const char* name, const Rows& rows, detail::Index factor) const {
+    const detail::Index tokens = factor * dt.rows();
+    const bool fits = tokens == 0 ? rows.rows() == 0 : rows.rows() % tokens == 0;
+    if (!fits) detail::fail(detail::Text(name, " (rows)"), rows.rows(), "a multiple of ", tokens);
+  }
+  /// For each token its rows, and then those of the token before.
+  [[nodiscard]] Matrix with_earlier(const char* name, const Rows& rows, const Rows& before) const {
+    detail::require_finite(name, rows);
+    require_rows(name, rows, 1);
+    const detail::Index each = rows_a_token(rows);
+    if (!before.is_absent()) {
+      detail::require_matrix(detail::Text("the rows of ", name, " before the sequence"), before,
+                             each, rows.cols());
+    }
+    Matrix pairs(2 * rows.rows(), rows.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      pairs.middleRows(2 * t * each, each) = rows.middleRows(t * each, each);
+      auto lagging = pairs.middleRows((2 * t + 1) * each, each);
+      if (t > 0) {
+        lagging = rows.middleRows((t - 1) * each, each);
+      } else if (before.is_absent()) {
+        lagging.setZero();
+      } else {
+        lagging = before;
+      }
+    }
+    return pairs;
+  }
+  /// What each row gave: its own leaf's gradient and that of the next token's second leaf.
+  [[nodiscard]] Matrix unpaired(const Rows& d, detail::Index each, bool are_weighted) const {
+    Matrix sum(d.rows() / 2, d.cols());
+    for (detail::Index t = 0; t < dt.rows(); ++t) {
+      auto rows = sum.middleRows(t * each, each);
+      rows = d.middleRows(2 * t * each, each);
+      if (are_weighted) rows *= own(t, 0);
+      if (t + 1 == dt.rows()) continue;
+      const auto next = d.middleRows((2 * t + 3) * each, each);
+      rows += (are_weighted ? earlier(t + 1, 0) : Scalar(1)) * next;
+    }
+    return sum;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_TRAPEZOIDAL_STEPS_HPP
 
 // ---- loglinear/sequence.hpp
 

@@ -13,5 +13,7 @@
 #include "loglinear/sequence/instantiations.hpp"
 #include "loglinear/sequence/packed.hpp"
 #include "loglinear/sequence/recurrent.hpp"
+#include "loglinear/sequence/rotary_phases.hpp"
+#include "loglinear/sequence/trapezoidal_steps.hpp"
 
 #endif  // LOGLINEAR_SEQUENCE_HPP

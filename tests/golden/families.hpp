@@ -21,6 +21,7 @@ void replay_sequence(const Case& golden, Comparison& compare);
 void replay_grad(const Case& golden, Comparison& compare);
 void replay_rule(const Case& golden, Comparison& compare);
 void replay_mlstm(const Case& golden, Comparison& compare);
+void replay_mamba3(const Case& golden, Comparison& compare);
 
 /// Reads and final state of a sequence by the dense, the recurrent and the chunkwise form.
 void compare_forms(const Case& golden, Comparison& compare);
@@ -33,7 +34,7 @@ void compare_forms(const Case& golden, Comparison& compare);
   return {
       {"layer", replay_layer}, {"layer_init", replay_layer_init}, {"recall", replay_recall},
       {"heads", replay_heads}, {"sequence", replay_sequence},     {"grad", replay_grad},
-      {"rule", replay_rule},   {"mlstm", replay_mlstm},
+      {"rule", replay_rule},   {"mlstm", replay_mlstm},           {"mamba3", replay_mamba3},
   };
 }
 

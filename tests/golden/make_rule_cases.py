@@ -8,6 +8,8 @@ with a hierarchy reads sum_s lambda[t][bit_length(t ^ s)] M_s^T q_t, one with a 
 sum_s M_s^T q_t, and its output is tanh of that. Nothing is computed in chunks, merged or differentiated
 by hand: a gradient is Im loss(w + ih) / h, which is exact to rounding for h = 1e-30.
 
+The cases of Mamba-3 (arXiv:2603.15569) are sequences: its recurrence with rotations as matrices.
+
 The cases of mLSTM (xLSTM, arXiv:2405.04517) are sequences: the definition with gates exp(log_input) and
 exp(log_forget), without a stabiliser, in numbers of 80 bits, whose exponents reach 11,000.
 
@@ -173,6 +175,50 @@ def write_mlstm(folder, name, offset, size):
     write_case(folder, "mlstm_" + name, {"family": "mlstm"}, arrays)
 
 
+def rotation(angles, size):
+    """Turns coefficients 2i and 2i + 1 by the i-th angle."""
+    r = np.eye(size, dtype=complex)
+    for i, angle in enumerate(angles):
+        c, s = np.cos(angle), np.sin(angle)
+        r[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[c, -s], [s, c]]
+    return r
+
+
+def read_mamba3(x, each):
+    """Keys and values have `each` rows a token; an update is the trapezoidal one, with a rotation."""
+    size = x["q"].shape[1]
+    rows = lambda name, t: x[name][t * each:(t + 1) * each]
+    written, reads = [], []
+    for t in range(len(x["q"])):
+        step, mix, alpha = x["dt"][t, 0], x["mix"][t, 0], np.exp(x["log_decay"][t, 0])
+        turned = alpha * rotation(x["angles"][t], size)
+        leaf = mix * step * rows("k", t).T @ rows("v", t)
+        if t > 0:
+            leaf = leaf + (1 - mix) * step * turned @ rows("k", t - 1).T @ rows("v", t - 1)
+        written = [turned @ m for m in written] + [leaf]
+        reads.append(sum(x["lambda"][t, (t ^ s).bit_length()] * (m.T @ x["q"][t])
+                         for s, m in enumerate(written)))
+    return np.array(reads)
+
+
+def write_mamba3(folder, name, each):
+    size = 5  # two angles, and a coefficient that is not turned
+    x = {"q": draw.standard_normal((tokens, size)),
+         "k": draw.standard_normal((each * tokens, size)),
+         "v": draw.standard_normal((each * tokens, d_v)),
+         "lambda": np.abs(draw.standard_normal((tokens, levels + 1))),
+         "log_decay": -np.abs(draw.standard_normal((tokens, 1))) / 4,
+         "dt": softplus(draw.standard_normal((tokens, 1))),
+         "mix": sigmoid(draw.standard_normal((tokens, 1))),
+         "angles": draw.standard_normal((tokens, 2))}
+    x = {n: array.astype(complex) for n, array in x.items()}
+    d_out = draw.standard_normal((tokens, d_v))
+    d = gradient(lambda: np.sum(d_out * read_mamba3(x, each)), x)
+    arrays = {n: array.real for n, array in x.items()} | {"d_" + n: a for n, a in d.items()}
+    arrays |= {"d_out": d_out, "out": read_mamba3(x, each).real}
+    write_case(folder, "mamba3_" + name, {"family": "mamba3"}, arrays)
+
+
 def write(folder, rule):
     w = draw_weights(rule)
     x, d_out = draw.standard_normal((tokens, d_model)), draw.standard_normal((tokens, d_v))
@@ -199,3 +245,5 @@ if __name__ == "__main__":
         write(sys.argv[1], rule)
     write_mlstm(sys.argv[1], "small_gates", 0, 2)
     write_mlstm(sys.argv[1], "large_gates", 900, 6)
+    write_mamba3(sys.argv[1], "one_input", 1)
+    write_mamba3(sys.argv[1], "three_inputs", 3)

@@ -105,7 +105,7 @@ TEST_CASE("heads are read where they lie, unless their columns lie apart", "[law
   }
 }
 
-TEST_CASE("a few long heads go to threads by stretches, with the same bits", "[law]") {
+TEST_CASE("a few long heads go to threads by value columns, with the same bits", "[law]") {
   test::Random random(9);
   const Index length = 4100;
   Arrays all = arrays(random, recipes[4], 1, length);

@@ -49,30 +49,6 @@ TEMPLATE_TEST_CASE("the largest magnitude is that of one number, at any place", 
   }
 }
 
-TEMPLATE_TEST_CASE("two arrays are finite if both are, whatever their lengths", "[unit]", float,
-                   double, long double, Eigen::half, Eigen::bfloat16) {
-  const auto at = [](Vector<TestType>& values, Index i, Index size_a) -> TestType& {
-    return values[i < size_a ? i : i + 3];
-  };
-  for (const Index size_a : lengths) {
-    for (const Index size_b : lengths) {
-      // NaN between the two and around them.
-      Vector<TestType> values = Vector<TestType>::Constant(size_a + size_b + 6, TestType(NAN));
-      for (Index i = 0; i < size_a + size_b; ++i) at(values, i, size_a) = TestType(i % 3);
-      const auto both = [&] {
-        return are_finite(values.data(), size_a, values.data() + size_a + 3, size_b);
-      };
-      CHECK(both());
-      for (Index i = 0; i < size_a + size_b; ++i) {
-        const TestType before = at(values, i, size_a);
-        at(values, i, size_a) = TestType(INFINITY);
-        if (both()) FAIL(size_a << ' ' << size_b << ' ' << i);
-        at(values, i, size_a) = before;
-      }
-    }
-  }
-}
-
 TEMPLATE_TEST_CASE("what lies beside a block is not looked at", "[unit]", float, double) {
   constexpr Index rows = 19, columns = 5;
   const TestType nan = not_finite<TestType>[2];

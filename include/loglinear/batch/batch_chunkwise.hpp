@@ -58,8 +58,8 @@ template <class Scalar>
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
 /// Costs what `chunkwise` does for each head, and one pass over all numbers. The work is shared out
-/// to `thread_count()` threads by sequences and heads, or by stretches where heads are few. Copies
-/// the states and allocates what each head needs; reads go straight to `out`.
+/// to `thread_count()` threads by sequences and heads, or by value columns where heads are few.
+/// Copies the states and allocates what each head needs; reads go straight to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -87,7 +87,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
         detail::levels_of(after[at]).replace(
             levels.count(), [&](int l) -> const auto& { return levels.level(l); });
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -115,7 +115,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
             tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
             out));
       },
-      heads.are_few_and_long() ? 1 : thread_count());
+      heads.threads());
   if (tape != nullptr) *tape = std::move(kept);
 }
 

@@ -74,8 +74,8 @@ class ChunkDecay {
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// to = D(0..N-1) s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to) const {
+  /// to = D(0..N-1) factor s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) const {
     if (decays_ == 0) {
       if (&to != &s) to = s;
       return;
@@ -83,14 +83,16 @@ class ChunkDecay {
     resize(to, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index at = 0; at < s.size(); at += size) {
-      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
+      scaled_row<false>(factor * total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
-  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0. `is_prepared`: the last Gram
+  /// matrix was with the same rows y.
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g,
+            bool is_prepared = false) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    prepare_right(y);
+    if (!is_prepared) prepare_right(y);
     gram_of_seen(x, a, b, g);
     has_scalar() ? between_.decay(g, a, b) : clear_unseen(a, b, g);
   }
@@ -133,29 +135,39 @@ class ChunkDecay {
     Block(d_after_).setZero();
     Block(d_log_).setZero();
   }
-  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+  /// The pullback of `decay_from_start`: d_x = D d_decayed.
+  void pull_back_from_start(const ConstBlock& x, Moments a, const ConstBlock& d_decayed,
                             const Block& d_x) {
-    note_rows(decayed, d_decayed, a, 1, d_until_);
-    decay_from_start(d_decayed, a, d_x);
+    pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
+  }
+  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  void note_from_start(Index a, const Scalar& d_log) {
+    if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
   /// The pullback of `decay_to_end`, likewise.
-  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+  void pull_back_to_end(const ConstBlock& y, Moments b, const ConstBlock& d_decayed,
                         const Block& d_y) {
-    note_rows(decayed, d_decayed, b, 0, d_after_);
-    decay_to_end(d_decayed, b, d_y);
+    pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
-  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
-  /// are the same.
-  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
-    if (decays_ == 0) return decay_state(d_decayed, d_s);
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state factor s before; in place
+  /// where both are the same. Where there is one decay for all rows, the result is the product of
+  /// the state with d_s, which is also the gradient with respect to its logarithm.
+  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s,
+                         const Scalar& factor) {
+    Scalar d_log(0);
+    if (decays_ == 0) {
+      decay_state(d_decayed, d_s);
+      return d_log;
+    }
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
-                                               d_s.data() + at, s.data() + at));
+      d_log = factor * scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
+                                             s.data() + at);
+      pull_back_total(i, d_log);
     }
+    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -205,15 +217,19 @@ class ChunkDecay {
     }
   }
 
-  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
-  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
-                 const Block& notes) const {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      Scalar* const into = notes.row(at[i] + shift);
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
+  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                      const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
+    if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);
+    const ConstBlock by(factors);
+    for (Index i = 0; i < x.rows(); ++i) {
+      const Index row = at[i] + shift;
       if (decays_ == 1) {
-        *into += dot(x.row(i), d_x.row(i), x.cols());
+        *notes.row(row) += scale_and_dot(*by.row(row), d_to.row(i), x.cols(), d_x.row(i), x.row(i));
       } else {
-        add_product(x.row(i), d_x.row(i), x.cols(), into);
+        multiply(d_to.row(i), by.row(row), x.cols(), d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), notes.row(row));
       }
     }
   }

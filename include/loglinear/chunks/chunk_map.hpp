@@ -83,28 +83,24 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && has_plain_scores();
-    if (folds_) return decay_.prepare_right(rows.k);
-    resize(decayed_queries_, tokens_, shape_.d_k);
-    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    if (has_plain_scores()) decay_.prepare_right(rows.k);
+    if (has_plain_scores() && pass == Pass::reads) return;
     // Whoever weighs scores may look at more of them than there are.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
-    if (has_plain_scores()) {
-      decay_.prepare_right(rows.k);
-      return fold_scores(0, query_key_);
-    }
-    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    if (has_plain_scores()) return fold_scores(0, query_key_);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_,
+                shape_.is_delta && !has_kept);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
-  /// Whether reads take what stands without decays, which are factors beside it: there are no
-  /// `scores` then but those of a few queries at a time.
-  [[nodiscard]] bool folds() const { return folds_; }
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether decays between a query and a leaf are such factors.
+  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
+  /// reads there are no `scores` then but those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -119,10 +115,10 @@ class ChunkMap {
   }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
-    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
+    return has_plain_scores() ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
-    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+    return has_plain_scores() ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
   [[nodiscard]] ConstBlock keys() const {
     if (shape_.steps > 0) return ConstBlock(kept_.keys);
@@ -139,17 +135,24 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
+  /// state may be `factor` times s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    carry(s, to, kept_.found_states[n], carried_, factor);
+  }
+  /// The same for some columns of any older state, by memory for what lies between.
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
+             const Scalar& factor = Scalar(1)) const {
     if (kept_.is_formed) {
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition, s, carried_);
-      to.swap(carried_);
+      resize(carried, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried);
+      to.swap(carried);
       return;
     }
-    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
-    decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
+    if (shape_.steps > 0) find(s, found);
+    decay_.decay_state(s, to, factor);
+    if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 
   /// \name For the pullback
@@ -162,9 +165,8 @@ class ChunkMap {
   [[nodiscard]] Index tokens() const { return tokens_; }
   [[nodiscard]] Index leaves() const { return leaves_; }
   [[nodiscard]] Index moments() const { return moments_; }
-  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
-  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
-  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }          // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }  // <q, u>_D
 
   /// A = D - written^T sought.
   [[nodiscard]] const Matrix& written() const {
@@ -176,16 +178,17 @@ class ChunkMap {
 
   /// What rank-one updates find of older state n.
   const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    resize(found, moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
+    find(s, kept_.found_states[n]);
+    return kept_.found_states[n];
   }
   /// \}
 
  private:
+  void find(const Matrix& s, Matrix& found) const {
+    resize(found, moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+  }
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
     const ConstBlock& k = rows.k;
@@ -241,7 +244,6 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D

@@ -36,15 +36,17 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
-  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
+  /// result is the product of the state with d_s.
+  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
+               const Scalar& factor = Scalar(1)) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return;
+      return Scalar(0);
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -55,14 +57,16 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.pull_back_state(s, d_next, d_s);
+    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
+    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
   /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  /// Where scores and queries are plain, q has that of the queries already.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -83,22 +87,22 @@ class ChunkMapPullback {
       } else {
         pull_back_removals(d_scores, d_queries, d_keys);
       }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
         const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
         const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
         decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
       }
     } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
                           !map_.has_plain_scores());
@@ -121,8 +125,9 @@ class ChunkMapPullback {
   }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and dL = -T^T dT T^T = -T^T (G^T
+  /// d_scores
+  /// + K d_keys^T) T^T = -(scores^T dG + keys dK^T). On return d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     Block(d_lookups_).setZero();
@@ -131,20 +136,18 @@ class ChunkMapPullback {
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
+    Block(d_lower_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
+                                                Block(d_lower_));
+    transpose_into(d_keys, transposed_);
+    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
@@ -186,7 +189,7 @@ class ChunkMapPullback {
   Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
   Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
   Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
+  Matrix carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail

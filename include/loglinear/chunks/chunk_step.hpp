@@ -12,13 +12,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <utility>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/level_mask.hpp"
 #include "loglinear/chunks/pairs.hpp"
+#include "loglinear/chunks/value_columns.hpp"
 #include "loglinear/chunks/value_mix.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -40,7 +41,8 @@ class ChunkStep {
       : shape_(shape),
         chunk_(shape, capacity, weights),
         map_(shape, capacity),
-        mix_(shape, capacity) {}
+        mix_(shape, capacity),
+        all_{0, shape.d_v} {}
 
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
@@ -48,58 +50,79 @@ class ChunkStep {
     rows_ = source.load(first, chunk_);
     map_.forward(chunk_, rows_, pass);
     mix_.prepare(chunk_, rows_.v);
-    is_prepared_ = false;
   }
 
-  /// What of `advance` does not depend on the states, for tokens after `before` others: whether it
-  /// is done at its time or before changes no bit.
-  void prepare_advance(int max_levels, std::uint64_t before) {
+  /// The first part of a pass for reads or for states, which asks for no level of the states, only
+  /// for `before`, the number of their tokens.
+  void begin(int max_levels, std::uint64_t before, bool reads) {
+    if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
-    std::size_t n = 0;
-    for_each_new_stretch(max_levels, before, [&](int, Index begin, Index size) {
-      if (written_.size() == n) written_.emplace_back();
-      resize(written_[n], shape_.d_k, shape_.d_v);
-      product<Into::replace>(map_.keys().middleRows(begin, size).transpose(),
-                             mix_.ended(rows_.v).middleRows(begin, size), written_[n++]);
-    });
-    is_prepared_ = true;
   }
+  /// The second part, for some value columns, which do not meet others: `states` has these alone
+  /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
+  /// at once. Calls `foresee` as `advance_beside` does.
+  template <class Foresee>
+  void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+            Foresee foresee) const {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    auto next_part = in_parts(
+        stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
+    // In memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
+    resize(columns.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), columns.reads);
+    take_levels(states, columns, reads, columns.reads, next_part);
+    copy_rows(ConstBlock(columns.reads), all);
+    merge(states, states, columns, next_part);
+  }
+  /// The third part, once all columns are through, where there are reads.
+  void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    begin_reads(states, [] {});
-    for (int l : states.active()) read_level(states, l, [] {});
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
+    begin_reads(states.max_levels(), states.count(), [] {});
+    for (int l : states.active()) read_level(states, l, all_, rows_.out, [] {});
+    end_reads();
   }
 
-  /// The states after the chunk from those before it; in place where they are the same. Calls
-  /// `foresee(part, parts)` now and then, each part once.
-  template <class Foresee>
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
-    if (!is_prepared_) prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
-    merge(states, next, in_parts(stretches_of(shape_.d_k), foresee));
+  /// The states after the chunk from those before it, in place.
+  void advance(Hierarchy<Scalar>& states) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    take_levels(states, all_, false, rows_.out, [] {});
+    merge(states, states, all_, [] {});
   }
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
-    advance(states, next, [](Index, Index) {});
+  /// The same into other memory while `states` stay as they are: a level that is one decay of what
+  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      const bool can_borrow =
+          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
+      if (can_borrow) {
+        next.borrow(l, states, decay);
+      } else {
+        map_.carry(n, states.level(l), next.level(l), states.factor(l));
+        end_carry(next.level(l), all_);
+      }
+      ++n;
+    }
+    merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
 
   /// Both, in place: each level is taken on right after it was read, while it is near.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.folds() ? 1 : 0));
+    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
     auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
-    begin_reads(states, next_part);
-    prepare_carry(states);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      read_level(states, l, next_part);
-      carry_level(n++, states.level(l), states.level(l));
-    }
-    mix_.end_reads(weighted_, rows_.v, rows_.out);
-    merge(states, states, next_part);
+    begin_reads(states.max_levels(), states.count(), next_part);
+    map_.prepare_carry(levels);
+    take_levels(states, all_, true, rows_.out, next_part);
+    end_reads();
+    merge(states, states, all_, next_part);
   }
 
   [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
@@ -107,13 +130,15 @@ class ChunkStep {
 
   /// \name For the pullback
   /// \{
-
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
   [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
+  [[nodiscard]] LevelMask mask(int max_levels, std::uint64_t before) const {
+    return {shape_.order, max_levels, before};
+  }
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
+    return mask(states.max_levels(), states.count());
   }
   [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
     return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
@@ -130,11 +155,11 @@ class ChunkStep {
   /// The stretches of the chunk under one level each, once its scores were weighted.
   [[nodiscard]] const LevelRuns& runs() const { return runs_; }
   /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+  const Matrix& weighted_scores(const LevelMask& mask) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    runs_.prepare(mask(states), chunk_.tokens);
+    runs_.prepare(mask, chunk_.tokens);
     weight_scores<Scalar>(
-        mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
+        mask, runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
         [&](Index t) { return map_.score_factors(t); }, 0);
     return weighted_;
   }
@@ -159,6 +184,8 @@ class ChunkStep {
   /// \}
 
  private:
+  /// A factor beside a state must not become so small that both together lose what counts.
+  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -168,14 +195,13 @@ class ChunkStep {
       if (part < parts) ask(part++, parts);
     };
   }
-  void prepare_carry(const Hierarchy<Scalar>& states) {
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-  }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
-  void begin_reads(const Hierarchy<Scalar>& states, Before&& before_stretch) {
-    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
-    runs_.prepare(mask(states), chunk_.tokens);
+  void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
+    const LevelMask levels = mask(max_levels, before);
+    const bool folds = map_.has_plain_scores();
+    if (!folds) return mix_.begin_reads(weighted_scores(levels), rows_.v, rows_.out);
+    runs_.prepare(levels, chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
     const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
     if (folded_.cols() < tokens) set_zero(folded_, 3 * pair_rows, (std::max)(tokens, spare));
@@ -186,46 +212,55 @@ class ChunkStep {
       before_stretch();
       map_.fold_scores(first, scores);
       weight_scores<Scalar>(
-          mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
+          levels, runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
           [&](Index t) { return map_.score_factors(t); }, spare);
       product_of_pairs<Into::replace>(weighted, shape_.queries_at().from(first), shape_.leaves_at(),
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
+  /// Takes each level through the chunk right after it was read, while it is near.
   template <class Before>
-  void read_level(const Hierarchy<Scalar>& states, int l, Before&& before_stretch) {
-    gather_lambda(states, l, lambda_);
-    const Index tokens = chunk_.tokens;
-    for (Index first = 0; first < tokens; first += pair_rows) {
-      const Index size = (std::min)(pair_rows, tokens - first);
-      before_stretch();
-      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                rows_.out.middleRows(first, size), lambda_.data() + first);
+  void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+                   const Block& out, Before&& before_stretch) const {
+    for (int l : states.active()) {
+      if (reads) read_level(states, l, columns, out, before_stretch);
+      map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
+      end_carry(states.level(l), columns);
     }
   }
-  /// Older state n through the transitions of the chunk.
-  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
-    map_.carry(n, state, next);
-    mix_.carry(next);
-    clear_negligible(next.data(), next.size());
+  template <class Before>
+  void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
+                  const Block& out, Before&& before_stretch) const {
+    gather_lambda(states, l, columns.lambda);
+    for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, chunk_.tokens - first);
+      before_stretch();
+      product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
+                                out.middleRows(first, size), columns.lambda.data() + first);
+    }
+  }
+  /// After the transitions of the chunk what else an older state undergoes.
+  void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
+    mix_.carry(state, columns.first);
+    clear_negligible(state.data(), state.size());
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
   /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
   template <class Before>
-  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Before&& before_rows) {
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
+             const ValueColumns<Scalar>& columns, Before&& before_rows) const {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
+      return (std::exchange(filled, filled | std::uint64_t{1} << l) >> l & 1u) != 0;
     };
+    const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
     for (int l : active) {
-      if (states.holder(after, states.bucket(l).first) == l) take(l);
+      if (holder_of(l) == l) take(l);
     }
     for (int l : active) {
-      const int holder = states.holder(after, states.bucket(l).first);
+      const int holder = holder_of(l);
       if (holder == l) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);
@@ -235,15 +270,10 @@ class ChunkStep {
       }
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
-    std::size_t stretch = 0;
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      if (is_prepared_) {
-        Matrix &written = written_[stretch++], &to = next.level(l);
-        return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
-      }
       const bool has = take(l);
       if (!has) next.allocate(l);
-      const ConstBlock right = values.middleRows(begin, size);
+      const ConstBlock right = values.block(begin, columns.first, size, columns.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
@@ -262,9 +292,7 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
-  Vector<Scalar> lambda_{};
-  bool is_prepared_ = false;
-  std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
+  ValueColumns<Scalar> all_;
 };
 
 }  // namespace loglinear::detail

@@ -66,7 +66,7 @@ class ChunkwiseRun {
     const Pass pass = reads ? Pass::reads : Pass::states;
     for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
       step_.load(source_, first, tokens, pass);
-      if (!reads) return step_.advance(states, states);
+      if (!reads) return step_.advance(states);
       const Index next = first + tokens, coming = (std::min)(tokens, source_.length() - next);
       step_.read_and_advance(
           states, [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
@@ -91,8 +91,9 @@ class ChunkwiseRun {
         load(tape.begins[i], before_chunk(i), Pass::states);
         const Index next = tape.begins[i + 1],
                     coming = (std::min)(step_.chunk().tokens, source_.length() - next);
-        step_.advance(before_chunk(i), before[i - begin],
-                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
+        step_.advance_beside(before_chunk(i), before[i - begin], [&](Index part, Index parts) {
+          source_.foresee(next, coming, part, parts);
+        });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {

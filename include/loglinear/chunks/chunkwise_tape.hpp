@@ -27,8 +27,23 @@ struct ChunkwiseTape {
     kept.clear();
   }
   void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    if (is_due()) kept.push_back(states.snapshot());
     begins.push_back(first);
+  }
+  /// The same with memory for the states, those after `count` tokens, instead of their numbers.
+  void allocate(Index first, std::uint64_t count, const Hierarchy<Scalar>& like) {
+    if (is_due()) {
+      kept.push_back(like.empty());
+      kept.back().set_count(count);
+      for (int l : kept.back().active()) kept.back().allocate(l);
+    }
+    begins.push_back(first);
+  }
+
+ private:
+  /// Whether the states before the next chunk are kept.
+  [[nodiscard]] bool is_due() const {
+    return begins.size() % static_cast<std::size_t>(interval) == 0;
   }
 };
 

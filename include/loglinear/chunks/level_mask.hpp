@@ -149,17 +149,29 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted, RowMajorMatrix<Scalar>& d_lambda,
                                Factors factors) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   const Index columns = scores.cols();
+  // Most runs are shorter than a packet: what is done to each number is done to whole rows.
+  Vector<Scalar> weights(columns + width), products(columns);
   for (Index t = 0; t < scores.rows(); ++t) {
     const Scalar *const row = scores.data() + t * columns, *const by = factors(t);
     Scalar* const d_row = d_weighted.data() + t * columns;
-    for (const auto& [level, begin, size] : runs.of(t)) {
-      const Index at = begin * leaves, count = size * leaves;
-      d_lambda(t, level) += by == nullptr ? dot(d_row + at, row + at, count)
-                                          : dot(d_row + at, row + at, by + at, count);
-      scale_by(lambda(t, level), d_row + at, count);
+    for (const auto& [level, begin, size] : runs.of(t)) {  // in packets, as above
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; s += width) {
+        ei::pstoreu(weights.data() + s, ei::pset1<P>(weight));
+      }
     }
-    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+    const Index seen = mask.seen(t, leaves), size = whole_packets<Scalar>(seen, columns);
+    multiply(d_row, row, size, products.data());
+    if (by != nullptr) multiply(products.data(), by, size, products.data());
+    multiply(d_row, weights.data(), size, d_row);
+    for (const auto& [level, begin, count] : runs.of(t)) {
+      d_lambda(t, level) += sum(products.data() + begin * leaves, count * leaves);
+    }
+    std::fill(d_row + seen, d_row + columns, Scalar(0));
   }
 }
 

@@ -9,8 +9,8 @@
 //     o_t += lambda(t, level of S) (S^T q'_t) * r_t        q'_t = (A_t ... A_first)^T q_t
 //
 // with r_t the decays of the value columns up to token t. So a stretch begins at its absolute count
-// with empty levels, and keeps P, r and the queries q'; what came in is read and added later, all
-// of it at once.
+// with empty levels, and keeps P, r and the queries q', which are factors times q where nothing but
+// one decay a token happens; what came in is read and added later, all of it at once.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/level_mask.hpp"
+#include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -124,66 +125,75 @@ struct Stretch {
 
   Stretch(const SequenceShape& shape, Index tokens, bool is_dense, bool decays_values)
       : map(shape.d_k, shape.d_v, is_dense, decays_values),
-        queries(tokens, shape.d_k),
+        length(tokens),
         value_decay(decays_values ? tokens : 0, shape.d_v),
         order(shape.order) {}
 
   StretchMap<Scalar> map;
-  Matrix queries;      ///< q'
-  Matrix value_decay;  ///< r_t, or no rows
+  Index length;              ///< tokens
+  Vector<Scalar> factors{};  ///< q' is factor times q, if there are any
+  Matrix queries{};          ///< q', if not
+  Matrix value_decay;        ///< r_t, or no rows
   ReadOrder order;
   std::vector<StretchMap<Scalar>> before_kept{};  ///< before each chunk that a tape keeps
 
   /// Adds the reads of `states`, those before the stretch, under the level weights `lambda`.
-  void read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
-            const RowBlock<Scalar>& out) const {
+  /// \param q  the tokens' own queries
+  /// \return whether all sums are finite
+  [[nodiscard]] bool read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& q,
+                          const ConstRowBlock<Scalar>& lambda, const RowBlock<Scalar>& out) const {
+    const bool decays = value_decay.rows() > 0;
+    bool is_finite = true;
     Matrix reads;
     for_each_piece([&](Index first, Index tokens) {
-      set_zero(reads, tokens, out.cols());
+      const RowBlock<Scalar> sums = out.middleRows(first, tokens);
+      if (decays) set_zero(reads, tokens, out.cols());
       for_each_weights(states, lambda, first, tokens, [&](int l, const Scalar* weights) {
-        product<Into::add_scaled>(block_of(queries).middleRows(first, tokens), states.level(l),
-                                  reads, weights);
+        product<Into::add_scaled>(rows(q).middleRows(first, tokens), states.level(l),
+                                  decays ? RowBlock<Scalar>(reads) : sums, weights);
       });
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = reads.data() + t * reads.cols();
-        decay_values(first + t, row);
-        add(out.row(first + t), row, reads.cols(), out.row(first + t));
+      for (Index t = 0; decays && t < tokens; ++t) {
+        add_product(reads.data() + t * reads.cols(), value_decay.data() + (first + t) * out.cols(),
+                    out.cols(), sums.row(t));
       }
+      is_finite = is_finite && all_finite(sums);
     });
+    return is_finite;
   }
 
   /// The pullback of `read` to the states: `gradient`, all levels before the stretch, is added to.
-  void pull_back(const ConstRowBlock<Scalar>& lambda, const ConstRowBlock<Scalar>& d_out,
-                 Hierarchy<Scalar>& gradient) const {
-    Matrix d_reads, weighted;
+  void pull_back(const ConstRowBlock<Scalar>& q, const ConstRowBlock<Scalar>& lambda,
+                 const ConstRowBlock<Scalar>& d_out, Hierarchy<Scalar>& gradient) const {
+    Matrix weighted;
     for_each_piece([&](Index first, Index tokens) {
-      resize(d_reads, tokens, d_out.cols());
       resize(weighted, tokens, d_out.cols());
-      for (Index t = 0; t < tokens; ++t) {
-        Scalar* const row = d_reads.data() + t * d_reads.cols();
-        copy(d_out.row(first + t), d_out.cols(), row);
-        decay_values(first + t, row);
-      }
       for_each_weights(gradient, lambda, first, tokens, [&](int l, const Scalar* weights) {
         for (Index t = 0; t < tokens; ++t) {
-          const Index at = t * d_reads.cols();
-          scale_to(weights[t], d_reads.data() + at, d_reads.cols(), weighted.data() + at);
+          Scalar* const row = weighted.data() + t * weighted.cols();
+          scale_to(weights[t], d_out.row(first + t), weighted.cols(), row);
+          if (value_decay.rows() == 0) continue;
+          multiply(row, value_decay.data() + (first + t) * weighted.cols(), weighted.cols(), row);
         }
-        product<Into::add>(block_of(queries).middleRows(first, tokens).transpose(), weighted,
+        product<Into::add>(rows(q).middleRows(first, tokens).transpose(), weighted,
                            gradient.level(l));
       });
     });
   }
 
  private:
+  /// What is q' up to the factors.
+  [[nodiscard]] ConstRowBlock<Scalar> rows(const ConstRowBlock<Scalar>& q) const {
+    return factors.size() > 0 ? q : block_of(queries);
+  }
   /// As many tokens at a time as lie in a near cache.
   template <class Visit>
   void for_each_piece(Visit visit) const {
-    for (Index first = 0; first < queries.rows(); first += 64) {
-      visit(first, (std::min)(Index{64}, queries.rows() - first));
+    for (Index first = 0; first < length; first += 64) {
+      visit(first, (std::min)(Index{64}, length - first));
     }
   }
-  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it.
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it,
+  /// and its factor.
   template <class Visit>
   void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
                         Index first, Index tokens, Visit visit) const {
@@ -194,12 +204,11 @@ struct Stretch {
       for (Index t = 0; t < tokens; ++t) {
         weights[t] = lambda(first + t, mask.level(bucket, first + t));
       }
+      if (factors.size() > 0) {
+        multiply(weights.data(), factors.data() + first, tokens, weights.data());
+      }
       visit(l, weights.data());
     }
-  }
-  void decay_values(Index t, Scalar* row) const {
-    if (value_decay.rows() == 0) return;
-    multiply(row, value_decay.data() + t * value_decay.cols(), value_decay.cols(), row);
   }
 };
 

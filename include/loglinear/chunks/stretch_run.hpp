@@ -20,12 +20,20 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
   StretchMap<Scalar>& map = stretch.map;
   Step step(source.shape(), (std::min)(chunk_size, source.length()), weights);
   const auto take_queries = [&](Index first, Index tokens) {
+    const bool has_factors = step.map().has_plain_scores();
+    if (first == 0 && has_factors) stretch.factors.resize(stretch.length);
+    if (first == 0 && !has_factors) resize(stretch.queries, stretch.length, step.shape().d_k);
+    if (has_factors) {  // all of P's diagonal is one number
+      for (Index t = 0; t < tokens; ++t) {
+        stretch.factors[first + t] = *map.left.data() * step.map().query_factor(t);
+      }
+      return clear_negligible(stretch.factors.data() + first, tokens);
+    }
     const ConstRowBlock<Scalar> queries = step.map().queries();
     const RowBlock<Scalar> to = RowBlock<Scalar>(stretch.queries).middleRows(first, tokens);
     if (map.is_dense()) product<Into::replace>(queries, map.left, to);
     for (Index t = 0; t < tokens; ++t) {
       if (!map.is_dense()) multiply(queries.row(t), map.left.data(), to.cols(), to.row(t));
-      scale_by(step.map().query_factor(t), to.row(t), to.cols());
       clear_negligible(to.row(t), to.cols());
     }
     if (stretch.value_decay.rows() == 0) return;
@@ -38,10 +46,11 @@ void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weight
       stretch.before_kept.push_back(map);
     }
     step.load(source, first, tokens, Step::Pass::reads);
-    step.read(states);
+    const Index next = first + tokens, coming = (std::min)(tokens, source.length() - next);
+    step.read_and_advance(
+        states, [&](Index part, Index parts) { source.foresee(next, coming, part, parts); });
     source.take_out(first, step.chunk());
     take_queries(first, tokens);
-    step.advance(states, states);
     step.map().carry(0, map.left, map.left);
     clear_negligible(map.left.data(), map.left.size());
     if (map.right.size() > 0) step.mix().carry(map.right);

@@ -2,11 +2,10 @@
 #ifndef LOGLINEAR_CHUNKS_TRIANGULAR_HPP
 #define LOGLINEAR_CHUNKS_TRIANGULAR_HPP
 
-#include <algorithm>
-
+#include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/row_block.hpp"
-#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 
@@ -22,13 +21,26 @@ void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
   constexpr Index shortest = 16;
   const Index size = lower.rows();
   if (size <= shortest) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    // Row i of the inverse is that of I minus lower(i, j) times each row j before it.
     for (Index i = 0; i < size; ++i) {
-      std::fill_n(inverse.row(i), size, Scalar(0));
-      inverse(i, i) = Scalar(1);
-    }
-    // A row that is done leaves all later ones at once, which do not wait for each other.
-    for (Index j = 0; j < size; ++j) {
-      for (Index i = j + 1; i < size; ++i) axpy(-lower(i, j), inverse.row(j), size, inverse.row(i));
+      Scalar* const row = inverse.row(i);
+      Index c = 0;
+      for (; c + width <= size; c += width) {
+        P sum = ei::pset1<P>(Scalar(0));
+        for (Index j = 0; j < i; ++j) {
+          sum = ei::pmadd(ei::pset1<P>(-lower(i, j)), ei::ploadu<P>(inverse.row(j) + c), sum);
+        }
+        ei::pstoreu(row + c, sum);
+      }
+      for (; c < size; ++c) {
+        Scalar sum(0);
+        for (Index j = 0; j < i; ++j) sum -= lower(i, j) * inverse(j, c);
+        row[c] = sum;
+      }
+      row[i] = Scalar(1);
     }
     return;
   }

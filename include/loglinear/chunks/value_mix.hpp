@@ -79,11 +79,11 @@ class ValueMix {
       multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
-  /// s <- s R(0..C-1).
-  void carry(Matrix& s) const {
+  /// s <- s R(0..C-1), for the value columns from `first` on.
+  void carry(Matrix& s, Index first = 0) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      Scalar* const row = s.data() + i * d_v_;
-      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
+      Scalar* const row = s.data() + i * s.cols();
+      multiply(row, ConstBlock(from_start_).row(tokens_) + first, s.cols(), row);
     }
   }
 

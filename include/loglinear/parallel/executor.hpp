@@ -42,7 +42,7 @@ struct ThreadSettings {
 }  // namespace detail
 
 /// The most threads that a call of this library uses, the caller's among them. Heads, sequences,
-/// streams and stretches of a sequence are shared out to them. It is what `set_thread_count` has
+/// streams and columns of a long sequence are shared out to them. It is what `set_thread_count` has
 /// set, or else the number of processors that this program may use.
 [[nodiscard]] inline int thread_count() noexcept {
   std::atomic<int>& threads = detail::thread_settings().threads;

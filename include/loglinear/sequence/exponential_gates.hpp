@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/sequence/array.hpp"
 
@@ -54,6 +55,7 @@ struct ExponentialGates {
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
                    Scalar before = -std::numeric_limits<Scalar>::infinity())
       : log_decay(log_input.rows(), 1), input(log_input.rows(), 1), log_scale(log_input.rows(), 1) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("log_input", log_input, log_input.rows(), 1);
     detail::require_matrix("log_forget", log_forget, log_input.rows(), 1);
     if (!(before <= (std::numeric_limits<Scalar>::max)())) {
@@ -77,6 +79,7 @@ struct ExponentialGates {
   /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
   /// allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
     Matrix scaled = k;
     for (detail::Index t = 0; t < k.rows(); ++t) scaled.row(t) *= input(t, 0);
@@ -96,6 +99,7 @@ struct ExponentialGates {
   /// std::invalid_argument for another number of rows, where there is no normaliser, or where a
   /// result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs(const Rows& reads) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     Matrix out(reads.rows(), d_v);
@@ -109,6 +113,7 @@ struct ExponentialGates {
   /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
   /// is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
+    const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
     const detail::Index d_v = reads.cols() - 1;
     detail::require_matrix("d_outputs", d_outputs, reads.rows(), d_v);

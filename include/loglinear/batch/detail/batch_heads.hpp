@@ -4,6 +4,8 @@
 
 // Every head of a batch as a sequence of its own, where its numbers lie.
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
@@ -14,6 +16,7 @@
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/parallel/detail/parallel_for.hpp"
+#include "loglinear/sequence/detail/finite_tokens.hpp"
 #include "loglinear/sequence/inputs.hpp"
 
 namespace loglinear::detail {
@@ -60,7 +63,12 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   const Index columns = array.columns(), stride = array.strides()[3];
   for (Index i = 0; i < at.count; ++i) {
     Scalar* const row = at.row(array, i);
-    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+    const Scalar* const numbers = from.data() + i * columns;
+    if (stride == 1) {
+      copy(numbers, columns, row);
+    } else {
+      for (Index j = 0; j < columns; ++j) row[j * stride] = numbers[j];
+    }
   }
 }
 
@@ -111,12 +119,27 @@ class BatchHeads {
   /// `max_levels(n)` are those of its state.
   template <class Start, class MaxLevels>
   void validate(Start start, MaxLevels max_levels) const {
-    for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
+    for_each(
+        [&](Index n) {
+          const SequenceInputs<Scalar>& in = (*this)[n];
+          in.require_shapes(start(n), max_levels(n));
+          const int levels = in.levels_read(start(n), in.length(), max_levels(n));
+          constexpr Index piece = 1024;
+          std::atomic<bool> finite{true};
+          parallel_for<Scalar>((in.length() + piece - 1) / piece, thread_count(), [&](Index i) {
+            const Index first = i * piece, tokens = (std::min)(piece, in.length() - first);
+            if (!are_finite(in, levels, first, tokens)) finite.store(false);
+          });
+          if (!finite.load()) in.require_numbers(levels);
+        },
+        threads());
   }
   /// Whether each head does better on all threads than all heads on a thread each.
   [[nodiscard]] bool are_few_and_long() const {
     return count() < thread_count() && shape_.tokens >= 4096;
   }
+  /// How many threads heads go to.
+  [[nodiscard]] int threads() const { return are_few_and_long() ? 1 : thread_count(); }
   /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
   void for_each(Work work, int threads = thread_count()) const {

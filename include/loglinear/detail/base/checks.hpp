@@ -100,7 +100,7 @@ template <class Scalar>
 
 template <class Number>
 [[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
-  if (values.cols() == values.outerStride()) {
+  if (values.is_contiguous()) {
     return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
   }
   bool finite = true;

@@ -90,11 +90,11 @@ struct BitsOf {
     std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
     return packet & magnitude;
   }
-  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
-  /// the one before it.
-  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+  /// The carries of the numbers, at least a packet of them. The last packet may overlap the one
+  /// before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size) {
     const Scalar* const last = values + size - lanes;
-    carries |= load(last) + last_place;
+    Packet carries = load(last) + last_place;
     for (; values < last; values += lanes) carries |= load(values) + last_place;
     return carries;
   }
@@ -118,24 +118,11 @@ template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
   if constexpr (has_bits<Scalar>) {
     using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if (size >= full_lanes<Scalar>)
-      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
+    if (size >= full_lanes<Scalar>) return Of::are_signs_clear(Of::carries_of(values, size));
   }
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
-}
-/// The same of two arrays together.
-template <class Scalar>
-[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
-  if constexpr (has_bits<Scalar>) {
-    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
-    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
-      return Of::are_signs_clear(
-          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
-    }
-  }
-  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>

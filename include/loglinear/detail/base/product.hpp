@@ -107,8 +107,13 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
     product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
-    for (; j + 2 * width <= columns; j += 2 * width) {
+    if (j + 3 * width <= columns) {
+      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 3 * width;
+    }
+    if (j + 2 * width <= columns) {
       product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
@@ -134,7 +139,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
 /// than it is needed, but never in single columns where packets fit.
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
-  constexpr Index width = 2 * packet_size<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
   return (std::min)(available, (columns + width - 1) / width * width);
 }
 

@@ -49,7 +49,11 @@ class RowBlock {
   [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
   [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
 
+  /// Whether one row follows the other without a gap.
+  [[nodiscard]] bool is_contiguous() const { return cols_ == stride_; }
+
   void setZero() const {
+    if (is_contiguous()) return void(std::fill_n(data_, rows_ * cols_, Scalar(0)));
     for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
   }
 
@@ -93,10 +97,13 @@ template <class Rows>
                                           rows.outerStride());
 }
 
-/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+/// The rows of `from` are copied to the first rows of `to`, which may have more columns.
 template <class Number>
 void copy_rows(const RowBlock<Number>& from,
                const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  if (from.is_contiguous() && to.is_contiguous() && from.cols() == to.cols()) {
+    return void(std::copy_n(from.data(), from.rows() * from.cols(), to.data()));
+  }
   for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
 }
 

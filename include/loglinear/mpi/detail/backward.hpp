@@ -50,7 +50,8 @@ struct RankBackward {
   [[nodiscard]] Hierarchy<Scalar> of_stretch(int rank, std::size_t n) const {
     Hierarchy<Scalar> levels = zeros(rank, n);
     if (heads[n]->length() > 0) {
-      tape.heads[n].stretch->pull_back(block_of(heads[n]->lambda), block_of(d_out[n]), levels);
+      tape.heads[n].stretch->pull_back(block_of(heads[n]->q), block_of(heads[n]->lambda),
+                                       block_of(d_out[n]), levels);
     }
     return levels;
   }

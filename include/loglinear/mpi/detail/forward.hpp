@@ -59,10 +59,11 @@ struct RankForward {
   /// stretch.
   void add_incoming(std::size_t n, const Hierarchy<Scalar>& incoming) {
     Stretch<Scalar>& stretch = *tape.heads[n].stretch;
-    if (heads[n]->length() > 0) {
-      stretch.read(incoming, block_of(heads[n]->lambda), RowBlock<Scalar>(out[n]));
+    if (heads[n]->length() > 0 &&
+        !stretch.read(incoming, block_of(heads[n]->q), block_of(heads[n]->lambda),
+                      RowBlock<Scalar>(out[n]))) {
+      require_finite_reads(out[n], 0);
     }
-    require_finite_reads(out[n], 0);
     auto& states = tape.heads[n].tokens.states.kept;
     for (std::size_t i = 0; i < states.size(); ++i) {
       add_earlier(incoming, stretch.before_kept[i], states[i]);

@@ -21,7 +21,9 @@ namespace loglinear::detail {
 class FirstFailure {
  public:
   /// Whether a pass still matters.
-  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool is_after(Index i) const { return i < first(); }
+  /// The first pass that has failed, or the largest number.
+  [[nodiscard]] Index first() const { return index_.load(std::memory_order_relaxed); }
   void note(Index i, std::exception_ptr failure) {
     while (is_taken_.test_and_set(std::memory_order_acquire)) {
     }

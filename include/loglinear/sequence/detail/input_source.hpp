@@ -8,6 +8,7 @@
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/sequence/detail/finite_tokens.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 
@@ -59,7 +60,9 @@ class InputSource final : public TokenSource<Scalar> {
   /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
+      require_numbers();
+    }
     const Index rows = tokens * leaves_;
     const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
                                 k = block_of(in_.k).middleRows(first * leaves_, rows),
@@ -143,7 +146,8 @@ class InputSource final : public TokenSource<Scalar> {
     };
     auto& to = *gradients_;
     put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+    if (in_.g.size() > 0 && moments == 1) put(gradient.decay, to.g, 1);
+    for (Index t = 0; in_.g.size() > 0 && moments > 1 && t < tokens; ++t) {
       copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
                 writable_block_of(to.g).middleRows(first + t, 1));
     }
@@ -156,6 +160,15 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Whether these tokens were loaded before for gradients, which come one after the other: once
+  /// for the states of some chunks, and again from the last of those to the first.
+  [[nodiscard]] bool is_known(Index first, Index tokens) {
+    if (gradients_ == nullptr) return false;
+    if (known_first_ <= first && first + tokens <= known_end_) return true;
+    if (first != known_end_) known_first_ = first;
+    known_end_ = first + tokens;
+    return false;
+  }
   /// Asks the memory for the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
@@ -163,20 +176,6 @@ class InputSource final : public TokenSource<Scalar> {
       for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
     }
   }
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
   void require_finite_gradients(Index first, Index tokens) const {
     for_each_array(
         [&](const char* name, const Matrix& all) {
@@ -227,6 +226,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   std::atomic<bool> is_checked_ = false;
+  Index known_first_ = 0, known_end_ = 0;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;

@@ -22,10 +22,11 @@
 
 namespace loglinear::detail {
 
-/// Checks the level weights after the read, which therefore need not wait for the check.
+/// Throws unless the read is finite. A level weight that is not finite makes the read of its level
+/// so; such a weight is named first. The weight of a level that holds nothing is not used.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  if (are_finite(read.data(), read.size())) return;
   require_finite("level weight #", lambda);
   require_finite("coefficient # of the raw read", read);
 }
