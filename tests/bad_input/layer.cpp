@@ -14,6 +14,8 @@
 #include "read_orders.hpp"
 #include "support.hpp"
 
+namespace bad_input_layer {
+
 namespace {
 
 using namespace loglinear;
@@ -506,3 +508,5 @@ TEST_CASE("Layer: a read that overflows is refused and not shown") {
   }
   CHECK(refused >= 1);
 }
+
+}  // namespace bad_input_layer

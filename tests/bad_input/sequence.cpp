@@ -7,6 +7,8 @@
 
 #include "catch.hpp"
 
+namespace bad_input_sequence {
+
 namespace {
 
 using namespace loglinear;
@@ -347,3 +349,5 @@ TEST_CASE("sequence: more tokens than a stream can have") {
                    full);
   }
 }
+
+}  // namespace bad_input_sequence

@@ -12,6 +12,8 @@
 #include "loglinear/loglinear.hpp"
 #include "support.hpp"
 
+namespace bad_input_stages {
+
 using namespace loglinear;
 
 namespace {
@@ -312,3 +314,5 @@ TEST_CASE("append: a product or a layer of another shape") {
   CHECK(test::mentions(test::error_of([&] { part.commit(); }), {"the staged token is absent"}));
   CHECK(part.size() == 1);
 }
+
+}  // namespace bad_input_stages

@@ -11,6 +11,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+namespace bad_input_state {
+
 namespace {
 
 using namespace loglinear;
@@ -218,3 +220,5 @@ TEST_CASE("LogLinearState: a transition of another shape") {
   using Product = TransitionProduct<ScalarDecay<double>, KeyDecay<double>>;
   refuses([&](State& s) { s.undergo(Product(4, 4)); }, {"transition", "shape"});
 }
+
+}  // namespace bad_input_state
