@@ -2924,8 +2924,8 @@ class ChunkDecay {
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// to = D(0..N-1) factor s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) const {
+  /// to = D(0..N-1) s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to) const {
     if (decays_ == 0) {
       if (&to != &s) to = s;
       return;
@@ -2933,7 +2933,7 @@ class ChunkDecay {
     resize(to, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index at = 0; at < s.size(); at += size) {
-      scaled_row<false>(factor * total(at / size), s.data() + at, size, to.data() + at);
+      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
@@ -2999,25 +2999,17 @@ class ChunkDecay {
                         const Block& d_y) {
     pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
-  /// The pullback of `decay_state`, d_s = D d_decayed, given the state factor s before; in place
-  /// where both are the same. Where there is one decay for all rows, the result is the product of
-  /// the state with d_s, which is also the gradient with respect to its logarithm.
-  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s,
-                         const Scalar& factor) {
-    Scalar d_log(0);
-    if (decays_ == 0) {
-      decay_state(d_decayed, d_s);
-      return d_log;
-    }
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
+  /// are the same.
+  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    if (decays_ == 0) return decay_state(d_decayed, d_s);
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      d_log = factor * scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
-                                             s.data() + at);
-      pull_back_total(i, d_log);
+      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
+                                               d_s.data() + at, s.data() + at));
     }
-    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -3298,15 +3290,13 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
-  /// state may be `factor` times s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to) {
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    carry(s, to, kept_.found_states[n], carried_, factor);
+    carry(s, to, kept_.found_states[n], carried_);
   }
   /// The same for some columns of any older state, by memory for what lies between.
-  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
-             const Scalar& factor = Scalar(1)) const {
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried) const {
     if (kept_.is_formed) {
       resize(carried, s.rows(), s.cols());
       product<Into::replace>(kept_.transition, s, carried);
@@ -3314,7 +3304,7 @@ class ChunkMap {
       return;
     }
     if (shape_.steps > 0) find(s, found);
-    decay_.decay_state(s, to, factor);
+    decay_.decay_state(s, to);
     if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 
@@ -3454,32 +3444,9 @@ class Hierarchy {
   void set_origin(std::uint64_t origin) { origin_ = origin; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
-  /// Whether a level holds the same tokens once there are `count` of them.
-  [[nodiscard]] bool keeps(int level, std::uint64_t count) const {
-    const Bucket now = bucket(level), then = bucket_of(count, level, max_levels_);
-    return now.first == then.first && now.size == then.size;
-  }
 
-  /// Level l, but for its `factor`.
-  [[nodiscard]] const Matrix& level(int l) const {
-    const auto at = static_cast<std::size_t>(l);
-    return borrowed_.empty() || borrowed_[at].from == nullptr ? levels_[at] : *borrowed_[at].from;
-  }
-  /// The same to be written to, which is not borrowed then.
-  [[nodiscard]] Matrix& level(int l) {
-    const auto at = static_cast<std::size_t>(l);
-    if (!borrowed_.empty()) borrowed_[at] = {};
-    return levels_[at];
-  }
-  /// What level l is to be multiplied by: 1 for all that are not borrowed.
-  [[nodiscard]] Scalar factor(int l) const {
-    return borrowed_.empty() ? Scalar(1) : borrowed_[static_cast<std::size_t>(l)].factor;
-  }
-  /// Level l becomes `decay` times that of `other`, which must stay as it is and is not copied.
-  void borrow(int l, const Hierarchy& other, const Scalar& decay) {
-    borrowed_.resize(levels_.size());
-    borrowed_[static_cast<std::size_t>(l)] = {&other.level(l), other.factor(l) * decay};
-  }
+  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
@@ -3510,11 +3477,6 @@ class Hierarchy {
   Index d_k_, d_v_;
   std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
-  struct Borrowed {
-    const Matrix* from = nullptr;
-    Scalar factor{1};
-  };
-  std::vector<Borrowed> borrowed_{};  // none, or one for each level
 };
 
 }  // namespace loglinear::detail
@@ -4177,7 +4139,7 @@ class ChunkStep {
   }
   /// The second part, for some value columns, which do not meet others: `states` has these alone
   /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
-  /// at once. Calls `foresee` as `advance_beside` does.
+  /// at once. Calls `foresee` as `advance` does.
   template <class Foresee>
   void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
             Foresee foresee) const {
@@ -4208,23 +4170,14 @@ class ChunkStep {
     take_levels(states, all_, false, rows_.out, [] {});
     merge(states, states, all_, [] {});
   }
-  /// The same into other memory while `states` stay as they are: a level that is one decay of what
-  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  /// The same into other memory. Calls `foresee(part, parts)` now and then, each part once.
   template <class Foresee>
-  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
     std::size_t n = 0;
     for (int l : states.active()) {
-      const bool can_borrow =
-          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
-      if (can_borrow) {
-        next.borrow(l, states, decay);
-      } else {
-        map_.carry(n, states.level(l), next.level(l), states.factor(l));
-        end_carry(next.level(l), all_);
-      }
-      ++n;
+      map_.carry(n++, states.level(l), next.level(l));
+      end_carry(next.level(l), all_);
     }
     merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
@@ -4301,8 +4254,6 @@ class ChunkStep {
   /// \}
 
  private:
-  /// A factor beside a state must not become so small that both together lose what counts.
-  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
@@ -4451,17 +4402,15 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
-  /// result is the product of the state with d_s.
-  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
-               const Scalar& factor = Scalar(1)) {
+  /// where both are the same.
+  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return Scalar(0);
+      return;
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -4472,11 +4421,10 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
+    decay_.pull_back_state(s, d_next, d_s);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
-    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -4734,44 +4682,22 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    find_waiting(states);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved && !waits(l)) {
-          met_[array_size(l)] = pull_back_carry(n, states.level(l), states.factor(l),
-                                                gradient.level(holder), gradient.level(l), d_chunk);
+        if ((holder != l) == has_moved) {
+          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
         }
         ++n;
       }
     }
     gradient.set_count(before);
   }
-  /// Finds the levels whose gradient waits for its decay until it is added to. With plain scores
-  /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
-  /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
-  /// and so is S . dS.
-  void find_waiting(const Hierarchy<Scalar>& states) {
-    const std::uint64_t known = std::exchange(known_, 0);
-    const bool is_plain = step_.map().has_plain_scores();
-    waiting_ = 0;
-    for (int l : states.active()) {
-      const std::uint64_t bit = std::uint64_t{1} << l;
-      if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || !states.keeps(l, step_.count_after(states))) continue;
-      step_.map().decay().pull_back_total(0, met_[array_size(l)]);
-      waiting_ |= bit;
-    }
-    if (waiting_ != 0) decay_.assign(array_size(pair_rows), step_.map().decay().total(0));
-  }
-  [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
-  /// The gradient of older state n from that of what it has become; the result is the product of
-  /// both where the state is one decay of the other.
-  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Scalar& factor,
-                         const Matrix& d_next, Matrix& d_state, Chunk<Scalar>& d_chunk) {
-    Scalar met(0);
+  /// The gradient of older state n from that of what it has become.
+  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                       Chunk<Scalar>& d_chunk) {
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
       step_.mix().carry(carried_);
@@ -4779,10 +4705,9 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      met = map_.carry(n, state, d_next, d_state, factor);
+      map_.carry(n, state, d_next, d_state);
     }
     clear_negligible(d_state.data(), d_state.size());
-    return met;
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
@@ -4825,33 +4750,26 @@ class ChunkStepPullback {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         foresee(part, parts);
         const auto left = queries.block(0, i, tokens, rows).transpose();
-        const Block into = d_state.middleRows(i, rows);
-        waits(l) ? product<Into::add_to_scaled>(left, ConstBlock(lambda_out_), into, decay_.data())
-                 : product<Into::add>(left, ConstBlock(lambda_out_), into);
+        product<Into::add>(left, ConstBlock(lambda_out_), d_state.middleRows(i, rows));
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
-      const Scalar factor = states.factor(l);
-      scale_by(factor, lambda_.data(), tokens);
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
       step_.for_each_weight_of(states, l, [&](Index t, int level) {
-        d_chunk.lambda(t, level) += factor * step_.map().query_factor(t) * d_lambda_[t];
+        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
       });
-      if (step_.map().has_plain_scores()) note_reads(l);
+      if (step_.map().has_plain_scores()) note_reads();
     }
     const bool is_plain = step_.map().has_plain_scores();
     is_plain ? transpose_into(d_queries_transposed_, d_q)
              : transpose_into(d_queries_transposed_, d_queries_);
   }
-  /// What the reads of level l say of the decays, and of S . dS.
-  void note_reads(int l) {
+  /// What the reads of the last level say of the decays.
+  void note_reads() {
     for (Index t = 0; t < d_lambda_.size(); ++t) {
-      const Scalar met = lambda_[t] * d_lambda_[t];
-      step_.map().decay().note_from_start(shape_.queries_at()[t], met);
-      met_[array_size(l)] += met;
+      step_.map().decay().note_from_start(shape_.queries_at()[t], lambda_[t] * d_lambda_[t]);
     }
   }
 
@@ -4860,9 +4778,6 @@ class ChunkStepPullback {
   SequenceShape shape_;
   Matrix lambda_out_{};
   Vector<Scalar> lambda_{}, d_lambda_{};
-  std::array<Scalar, max_level_limit> met_{};  // S . dS of each level, as far as it is known
-  std::uint64_t known_ = 0, waiting_ = 0;
-  std::vector<Scalar> decay_{};  // of the chunk, once for each of some rows
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -6464,9 +6379,8 @@ class ChunkwiseRun {
         load(tape.begins[i], before_chunk(i), Pass::states);
         const Index next = tape.begins[i + 1],
                     coming = (std::min)(step_.chunk().tokens, source_.length() - next);
-        step_.advance_beside(before_chunk(i), before[i - begin], [&](Index part, Index parts) {
-          source_.foresee(next, coming, part, parts);
-        });
+        step_.advance(before_chunk(i), before[i - begin],
+                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {

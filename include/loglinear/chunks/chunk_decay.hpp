@@ -74,8 +74,8 @@ class ChunkDecay {
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// to = D(0..N-1) factor s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) const {
+  /// to = D(0..N-1) s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to) const {
     if (decays_ == 0) {
       if (&to != &s) to = s;
       return;
@@ -83,7 +83,7 @@ class ChunkDecay {
     resize(to, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index at = 0; at < s.size(); at += size) {
-      scaled_row<false>(factor * total(at / size), s.data() + at, size, to.data() + at);
+      scaled_row<false>(total(at / size), s.data() + at, size, to.data() + at);
     }
   }
 
@@ -149,25 +149,17 @@ class ChunkDecay {
                         const Block& d_y) {
     pull_back_rows(y, to_end_, b, 0, d_decayed, d_y, d_after_);
   }
-  /// The pullback of `decay_state`, d_s = D d_decayed, given the state factor s before; in place
-  /// where both are the same. Where there is one decay for all rows, the result is the product of
-  /// the state with d_s, which is also the gradient with respect to its logarithm.
-  Scalar pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s,
-                         const Scalar& factor) {
-    Scalar d_log(0);
-    if (decays_ == 0) {
-      decay_state(d_decayed, d_s);
-      return d_log;
-    }
+  /// The pullback of `decay_state`, d_s = D d_decayed, given the state before; in place where both
+  /// are the same.
+  void pull_back_state(const Matrix& s, const Matrix& d_decayed, Matrix& d_s) {
+    if (decays_ == 0) return decay_state(d_decayed, d_s);
     resize(d_s, s.rows(), s.cols());
     const Index size = decays_ == 1 ? s.size() : s.cols();
     for (Index i = 0; i * size < s.size(); ++i) {
       const Index at = i * size;
-      d_log = factor * scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size, d_s.data() + at,
-                                             s.data() + at);
-      pull_back_total(i, d_log);
+      pull_back_total(i, scale_and_dot<Scalar>(total(i), d_decayed.data() + at, size,
+                                               d_s.data() + at, s.data() + at));
     }
-    return d_log;
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {

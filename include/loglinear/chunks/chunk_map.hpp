@@ -135,15 +135,13 @@ class ChunkMap {
     product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s. Where A is one decay, the
-  /// state may be `factor` times s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to, const Scalar& factor = Scalar(1)) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to) {
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    carry(s, to, kept_.found_states[n], carried_, factor);
+    carry(s, to, kept_.found_states[n], carried_);
   }
   /// The same for some columns of any older state, by memory for what lies between.
-  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried,
-             const Scalar& factor = Scalar(1)) const {
+  void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried) const {
     if (kept_.is_formed) {
       resize(carried, s.rows(), s.cols());
       product<Into::replace>(kept_.transition, s, carried);
@@ -151,7 +149,7 @@ class ChunkMap {
       return;
     }
     if (shape_.steps > 0) find(s, found);
-    decay_.decay_state(s, to, factor);
+    decay_.decay_state(s, to);
     if (shape_.steps > 0) product<Into::subtract>(ConstBlock(written()).transpose(), found, to);
   }
 

@@ -36,17 +36,15 @@ class ChunkMapPullback {
   }
 
   /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same. Where A is one decay, the state may be `factor` times s, and the
-  /// result is the product of the state with d_s.
-  Scalar carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s,
-               const Scalar& factor = Scalar(1)) {
+  /// where both are the same.
+  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_next, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
       product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
       d_s.swap(carried_);
-      return Scalar(0);
+      return;
     }
     if (shape_.steps > 0) {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
@@ -57,11 +55,10 @@ class ChunkMapPullback {
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    const Scalar met = decay_.pull_back_state(s, d_next, d_s, factor);
+    decay_.pull_back_state(s, d_next, d_s);
     if (shape_.steps > 0) {
       product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
     }
-    return met;
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to

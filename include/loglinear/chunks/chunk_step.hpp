@@ -60,7 +60,7 @@ class ChunkStep {
   }
   /// The second part, for some value columns, which do not meet others: `states` has these alone
   /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
-  /// at once. Calls `foresee` as `advance_beside` does.
+  /// at once. Calls `foresee` as `advance` does.
   template <class Foresee>
   void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
             Foresee foresee) const {
@@ -91,23 +91,14 @@ class ChunkStep {
     take_levels(states, all_, false, rows_.out, [] {});
     merge(states, states, all_, [] {});
   }
-  /// The same into other memory while `states` stay as they are: a level that is one decay of what
-  /// it was is borrowed from them. Calls `foresee(part, parts)` now and then, each part once.
+  /// The same into other memory. Calls `foresee(part, parts)` now and then, each part once.
   template <class Foresee>
-  void advance_beside(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-    const Scalar decay = map_.has_plain_scores() ? map_.decay().total(0) : Scalar(0);
     std::size_t n = 0;
     for (int l : states.active()) {
-      const bool can_borrow =
-          decay * states.factor(l) >= least_factor && states.keeps(l, count_after(states));
-      if (can_borrow) {
-        next.borrow(l, states, decay);
-      } else {
-        map_.carry(n, states.level(l), next.level(l), states.factor(l));
-        end_carry(next.level(l), all_);
-      }
-      ++n;
+      map_.carry(n++, states.level(l), next.level(l));
+      end_carry(next.level(l), all_);
     }
     merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
@@ -184,8 +175,6 @@ class ChunkStep {
   /// \}
 
  private:
-  /// A factor beside a state must not become so small that both together lose what counts.
-  static constexpr auto least_factor = static_cast<Scalar>(1e-6);
   /// How many times `pair_rows` rows there are.
   [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
   /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.

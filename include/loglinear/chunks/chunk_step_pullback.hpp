@@ -3,11 +3,8 @@
 #define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
-#include <vector>
 
 #include "loglinear/chunks/chunk_map_pullback.hpp"
 #include "loglinear/chunks/chunk_step.hpp"
@@ -77,44 +74,22 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    find_waiting(states);
     // The levels that have moved come first, while the gradient of where they are now is there.
     for (const bool has_moved : {true, false}) {
       std::size_t n = 0;
       for (int l : states.active()) {
         const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved && !waits(l)) {
-          met_[array_size(l)] = pull_back_carry(n, states.level(l), states.factor(l),
-                                                gradient.level(holder), gradient.level(l), d_chunk);
+        if ((holder != l) == has_moved) {
+          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
         }
         ++n;
       }
     }
     gradient.set_count(before);
   }
-  /// Finds the levels whose gradient waits for its decay until it is added to. With plain scores
-  /// the gradient with respect to the logarithm of the decay of a chunk, S . dS, is known from the
-  /// chunk after it where a level holds the same tokens then: dS is a sum over what was read since,
-  /// and so is S . dS.
-  void find_waiting(const Hierarchy<Scalar>& states) {
-    const std::uint64_t known = std::exchange(known_, 0);
-    const bool is_plain = step_.map().has_plain_scores();
-    waiting_ = 0;
-    for (int l : states.active()) {
-      const std::uint64_t bit = std::uint64_t{1} << l;
-      if (is_plain) known_ |= bit;
-      if ((known & bit) == 0 || !states.keeps(l, step_.count_after(states))) continue;
-      step_.map().decay().pull_back_total(0, met_[array_size(l)]);
-      waiting_ |= bit;
-    }
-    if (waiting_ != 0) decay_.assign(array_size(pair_rows), step_.map().decay().total(0));
-  }
-  [[nodiscard]] bool waits(int l) const { return ((waiting_ >> l) & 1) != 0; }
-  /// The gradient of older state n from that of what it has become; the result is the product of
-  /// both where the state is one decay of the other.
-  Scalar pull_back_carry(std::size_t n, const Matrix& state, const Scalar& factor,
-                         const Matrix& d_next, Matrix& d_state, Chunk<Scalar>& d_chunk) {
-    Scalar met(0);
+  /// The gradient of older state n from that of what it has become.
+  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                       Chunk<Scalar>& d_chunk) {
     if (shape_.decays_values) {
       step_.map().carry(n, state, carried_);
       step_.mix().carry(carried_);
@@ -122,10 +97,9 @@ class ChunkStepPullback {
       step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
       map_.carry(n, state, d_state, d_state);
     } else {
-      met = map_.carry(n, state, d_next, d_state, factor);
+      map_.carry(n, state, d_next, d_state);
     }
     clear_negligible(d_state.data(), d_state.size());
-    return met;
   }
 
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
@@ -168,33 +142,26 @@ class ChunkStepPullback {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         foresee(part, parts);
         const auto left = queries.block(0, i, tokens, rows).transpose();
-        const Block into = d_state.middleRows(i, rows);
-        waits(l) ? product<Into::add_to_scaled>(left, ConstBlock(lambda_out_), into, decay_.data())
-                 : product<Into::add>(left, ConstBlock(lambda_out_), into);
+        product<Into::add>(left, ConstBlock(lambda_out_), d_state.middleRows(i, rows));
         product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
                                products.middleRows(i, rows));
       }
-      const Scalar factor = states.factor(l);
-      scale_by(factor, lambda_.data(), tokens);
       set_zero(d_lambda_, tokens);
       add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
                           lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      if (waits(l)) clear_negligible(d_state.data(), shape_.d_k * shape_.d_v);
       step_.for_each_weight_of(states, l, [&](Index t, int level) {
-        d_chunk.lambda(t, level) += factor * step_.map().query_factor(t) * d_lambda_[t];
+        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
       });
-      if (step_.map().has_plain_scores()) note_reads(l);
+      if (step_.map().has_plain_scores()) note_reads();
     }
     const bool is_plain = step_.map().has_plain_scores();
     is_plain ? transpose_into(d_queries_transposed_, d_q)
              : transpose_into(d_queries_transposed_, d_queries_);
   }
-  /// What the reads of level l say of the decays, and of S . dS.
-  void note_reads(int l) {
+  /// What the reads of the last level say of the decays.
+  void note_reads() {
     for (Index t = 0; t < d_lambda_.size(); ++t) {
-      const Scalar met = lambda_[t] * d_lambda_[t];
-      step_.map().decay().note_from_start(shape_.queries_at()[t], met);
-      met_[array_size(l)] += met;
+      step_.map().decay().note_from_start(shape_.queries_at()[t], lambda_[t] * d_lambda_[t]);
     }
   }
 
@@ -203,9 +170,6 @@ class ChunkStepPullback {
   SequenceShape shape_;
   Matrix lambda_out_{};
   Vector<Scalar> lambda_{}, d_lambda_{};
-  std::array<Scalar, max_level_limit> met_{};  // S . dS of each level, as far as it is known
-  std::uint64_t known_ = 0, waiting_ = 0;
-  std::vector<Scalar> decay_{};  // of the chunk, once for each of some rows
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };

@@ -91,9 +91,8 @@ class ChunkwiseRun {
         load(tape.begins[i], before_chunk(i), Pass::states);
         const Index next = tape.begins[i + 1],
                     coming = (std::min)(step_.chunk().tokens, source_.length() - next);
-        step_.advance_beside(before_chunk(i), before[i - begin], [&](Index part, Index parts) {
-          source_.foresee(next, coming, part, parts);
-        });
+        step_.advance(before_chunk(i), before[i - begin],
+                      [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
         step_.map().swap_kept(kept[i - begin]);
       }
       for (std::size_t i = end; i-- > begin;) {

@@ -40,32 +40,9 @@ class Hierarchy {
   void set_origin(std::uint64_t origin) { origin_ = origin; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
-  /// Whether a level holds the same tokens once there are `count` of them.
-  [[nodiscard]] bool keeps(int level, std::uint64_t count) const {
-    const Bucket now = bucket(level), then = bucket_of(count, level, max_levels_);
-    return now.first == then.first && now.size == then.size;
-  }
 
-  /// Level l, but for its `factor`.
-  [[nodiscard]] const Matrix& level(int l) const {
-    const auto at = static_cast<std::size_t>(l);
-    return borrowed_.empty() || borrowed_[at].from == nullptr ? levels_[at] : *borrowed_[at].from;
-  }
-  /// The same to be written to, which is not borrowed then.
-  [[nodiscard]] Matrix& level(int l) {
-    const auto at = static_cast<std::size_t>(l);
-    if (!borrowed_.empty()) borrowed_[at] = {};
-    return levels_[at];
-  }
-  /// What level l is to be multiplied by: 1 for all that are not borrowed.
-  [[nodiscard]] Scalar factor(int l) const {
-    return borrowed_.empty() ? Scalar(1) : borrowed_[static_cast<std::size_t>(l)].factor;
-  }
-  /// Level l becomes `decay` times that of `other`, which must stay as it is and is not copied.
-  void borrow(int l, const Hierarchy& other, const Scalar& decay) {
-    borrowed_.resize(levels_.size());
-    borrowed_[static_cast<std::size_t>(l)] = {&other.level(l), other.factor(l) * decay};
-  }
+  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
@@ -96,11 +73,6 @@ class Hierarchy {
   Index d_k_, d_v_;
   std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
-  struct Borrowed {
-    const Matrix* from = nullptr;
-    Scalar factor{1};
-  };
-  std::vector<Borrowed> borrowed_{};  // none, or one for each level
 };
 
 }  // namespace loglinear::detail
