@@ -4488,9 +4488,11 @@ class ChunkMapPullback {
   }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and dL = -T^T dT T^T = -T^T (G^T
-  /// d_scores
-  /// + K d_keys^T) T^T = -(scores^T dG + keys dK^T). On return d_scores is dG and d_keys is dK.
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and
+  ///
+  ///     dL = -T^T dT T^T = -T^T (G^T d_scores + K d_keys^T) T^T = -(scores^T dG + keys dK^T)
+  ///
+  /// On return d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     Block(d_lookups_).setZero();
