@@ -23231,7 +23231,8 @@ struct RotaryPhases {
 
   /// A gradient with respect to rows that were rotated, and to the phases by which they were.
   struct Gradient {
-    Matrix rows, phases;
+    Matrix rows;    ///< of the shape of the rows
+    Matrix phases;  ///< T x n
   };
 
   /// The angles of P_t in radians, T x n: sums of angles, kept within [-pi, pi].
@@ -23373,9 +23374,9 @@ struct TrapezoidalSteps {
   /// From the gradient of `keys` and of the log decays to that of what they were made from.
   struct Gradient {
     Matrix k;          ///< rT x d_k
-    Matrix log_decay;  ///< T x 1, likewise `dt` and `mix`
-    Matrix dt;
-    Matrix mix;
+    Matrix log_decay;  ///< T x 1
+    Matrix dt;         ///< T x 1
+    Matrix mix;        ///< T x 1
   };
 
   Matrix log_decay;  ///< dt_t a_t, T x 1: `SequenceInputs::g`

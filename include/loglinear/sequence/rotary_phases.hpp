@@ -33,7 +33,8 @@ struct RotaryPhases {
 
   /// A gradient with respect to rows that were rotated, and to the phases by which they were.
   struct Gradient {
-    Matrix rows, phases;
+    Matrix rows;    ///< of the shape of the rows
+    Matrix phases;  ///< T x n
   };
 
   /// The angles of P_t in radians, T x n: sums of angles, kept within [-pi, pi].

@@ -39,9 +39,9 @@ struct TrapezoidalSteps {
   /// From the gradient of `keys` and of the log decays to that of what they were made from.
   struct Gradient {
     Matrix k;          ///< rT x d_k
-    Matrix log_decay;  ///< T x 1, likewise `dt` and `mix`
-    Matrix dt;
-    Matrix mix;
+    Matrix log_decay;  ///< T x 1
+    Matrix dt;         ///< T x 1
+    Matrix mix;        ///< T x 1
   };
 
   Matrix log_decay;  ///< dt_t a_t, T x 1: `SequenceInputs::g`
