@@ -23202,6 +23202,28 @@ LOGLINEAR_SEQUENCE(extern, double)
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
 
+// ---- loglinear/sequence/detail/rows_a_token.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_ROWS_A_TOKEN_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_ROWS_A_TOKEN_HPP
+
+namespace loglinear::detail {
+
+/// How many of the rows of `name` each token has, 0 without tokens. Throws unless all tokens have
+/// as many.
+[[nodiscard]] inline Index rows_a_token(std::string_view name, Index rows, Index tokens) {
+  const Index each = tokens == 0 ? 0 : rows / tokens;
+  if (each * tokens != rows) {
+    fail(Text("the number of rows of ", name), rows, "a multiple of the number of tokens, ",
+         tokens);
+  }
+  return each;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_ROWS_A_TOKEN_HPP
+
 // ---- loglinear/sequence/rotary_phases.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_ROTARY_PHASES_HPP
@@ -23258,13 +23280,15 @@ struct RotaryPhases {
   }
 
   /// P_t^T of each row of token t: queries or keys, with any number of rows a token. \throws
-  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
-  /// finite. O(rows (n + columns)); allocates its result
+  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, or
+  /// where a number is not finite, of the rows or of the result. O(rows (n + columns)); allocates
+  /// its result
   [[nodiscard]] Matrix rotated(const Rows& rows) const {
     const detail::FlushToZero<Scalar> flush;
-    require_rows("the rows to rotate", rows);
+    const detail::Index each = rows_a_token("the rows to rotate", rows);
     Matrix result = rows;
-    turn(result, Scalar(-1));
+    turn(result, each, Scalar(-1));
+    detail::require_finite("the rotated rows", result);
     return result;
   }
 
@@ -23273,28 +23297,31 @@ struct RotaryPhases {
   /// as `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
     const detail::FlushToZero<Scalar> flush;
-    require_rows("the rotated rows", result);
+    const detail::Index each = rows_a_token("the rotated rows", result);
     detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
     Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
     for (detail::Index row = 0; row < result.rows(); ++row) {
-      const detail::Index t = row / rows_a_token(result);
+      const detail::Index t = row / each;
       for (detail::Index i = 0; i < phases.cols(); ++i) {
         d.phases(t, i) += d_result(row, 2 * i) * result(row, 2 * i + 1) -
                           d_result(row, 2 * i + 1) * result(row, 2 * i);
       }
     }
-    turn(d.rows, Scalar(1));
+    turn(d.rows, each, Scalar(1));
+    detail::require_finite("the gradient of the rows", d.rows);
+    detail::require_finite("the gradient of the phases", d.phases);
     return d;
   }
 
   /// From the gradient with respect to the phases to that with respect to the angles, each of which
-  /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
-  /// not finite. O(T n); allocates its result
+  /// is in all later phases. \throws std::invalid_argument for another shape, or where a number is
+  /// not finite, of the argument or of the result. O(T n); allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
     Matrix d_angles = d_phases;
     for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
+    detail::require_finite("the gradient of the angles", d_angles);
     return d_angles;
   }
 
@@ -23306,25 +23333,18 @@ struct RotaryPhases {
       phases(t, i) = std::remainder(phases(t, i), turn);
     }
   }
-  void require_rows(const char* name, const Rows& rows) const {
+  [[nodiscard]] detail::Index rows_a_token(const char* name, const Rows& rows) const {
     detail::require_finite(name, rows);
-    const bool fits = phases.rows() == 0 ? rows.rows() == 0 : rows.rows() % phases.rows() == 0;
-    if (!fits) {
-      detail::fail(detail::Text("the number of ", name), rows.rows(), "a multiple of ",
-                   phases.rows(), ", the number of tokens");
-    }
     if (rows.cols() < 2 * phases.cols()) {
       detail::fail(detail::Text("the columns of ", name), rows.cols(), "at least ",
                    2 * phases.cols(), ", two for each angle");
     }
-  }
-  [[nodiscard]] detail::Index rows_a_token(const Matrix& rows) const {
-    return rows.rows() / phases.rows();
+    return detail::rows_a_token(name, rows.rows(), phases.rows());
   }
   /// rows = P_t rows for sign 1, P_t^T rows for sign -1.
-  void turn(Matrix& rows, Scalar sign) const {
+  void turn(Matrix& rows, detail::Index each, Scalar sign) const {
     for (detail::Index row = 0; row < rows.rows(); ++row) {
-      const detail::Index t = row / rows_a_token(rows);
+      const detail::Index t = row / each;
       for (detail::Index i = 0; i < phases.cols(); ++i) {
         const Scalar c = std::cos(phases(t, i)), s = sign * std::sin(phases(t, i));
         const Scalar x = rows(row, 2 * i), y = rows(row, 2 * i + 1);
@@ -23410,12 +23430,12 @@ struct TrapezoidalSteps {
   /// The keys of `SequenceInputs`, 2rT x d_k: for each token gamma_t k_t and then
   /// beta_t k_{t-1}, r rows each. \param k  rT x d_k \param before  the r keys of the token before
   /// the first one; absent at a stream's beginning, where they count as 0. \throws
-  /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
-  /// allocates its result
+  /// std::invalid_argument unless k has a multiple of T rows and `before` has r, or where a number
+  /// is not finite, of an argument or of the result. O(rT d_k); allocates its result
   [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
     Matrix pairs = with_earlier("k", k, before);
-    const detail::Index each = rows_a_token(k);
+    const detail::Index each = rows_a_token("k", k);
     for (detail::Index row = 0; row < pairs.rows(); ++row) {
       const detail::Index t = row / (2 * each);
       pairs.row(row) *= row % (2 * each) < each ? own(t, 0) : earlier(t, 0);
@@ -23431,15 +23451,15 @@ struct TrapezoidalSteps {
 
   /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
   /// and of what the steps are made of. What came before the sequence is constant. \throws
-  /// std::invalid_argument for another shape or a number that is not finite. O(rT d_k); allocates
-  /// its result
+  /// std::invalid_argument for another shape, or where a number is not finite, of an argument or of
+  /// the result. O(rT d_k); allocates its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
     const Matrix pairs = with_earlier("k", k, before);
     detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
     detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
-    const detail::Index each = rows_a_token(k), tokens = dt.rows();
+    const detail::Index each = rows_a_token("k", k), tokens = dt.rows();
     Matrix d_own(tokens, 1), d_earlier(tokens, 1);
     for (detail::Index t = 0; t < tokens; ++t) {
       const auto weight = [&](detail::Index first) {
@@ -23450,34 +23470,35 @@ struct TrapezoidalSteps {
     }
     const Matrix decay = log_decay.array().exp().matrix(),
                  lagging = (d_earlier.array() * decay.array()).matrix();
-    return {unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
-            d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
-            (d_own - lagging).cwiseProduct(dt)};
+    Gradient d{unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
+               d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
+               (d_own - lagging).cwiseProduct(dt)};
+    detail::require_finite("the gradient of k", d.k);
+    detail::require_finite("the gradient of the log decays", d.log_decay);
+    detail::require_finite("the gradient of the steps", d.dt);
+    detail::require_finite("the gradient of the mixes", d.mix);
+    return d;
   }
   /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
-  /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
-  /// allocates its result
+  /// std::invalid_argument unless there is an even number of rows a token, or where a number is not
+  /// finite, of the argument or of the result. O(rT d_v); allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_finite("d_values", d_values);
-    require_rows("d_values", d_values, 2);
-    return unpaired(d_values, rows_a_token(d_values) / 2, false);
+    const detail::Index pairs = detail::rows_a_token("d_values", d_values.rows(), 2 * dt.rows());
+    Matrix d_v = unpaired(d_values, pairs, false);
+    detail::require_finite("the gradient of v", d_v);
+    return d_v;
   }
 
  private:
-  [[nodiscard]] detail::Index rows_a_token(const Rows& rows) const {
-    return dt.rows() == 0 ? 0 : rows.rows() / dt.rows();
-  }
-  void require_rows(const char* name, const Rows& rows, detail::Index factor) const {
-    const detail::Index tokens = factor * dt.rows();
-    const bool fits = tokens == 0 ? rows.rows() == 0 : rows.rows() % tokens == 0;
-    if (!fits) detail::fail(detail::Text(name, " (rows)"), rows.rows(), "a multiple of ", tokens);
+  [[nodiscard]] detail::Index rows_a_token(const char* name, const Rows& rows) const {
+    return detail::rows_a_token(name, rows.rows(), dt.rows());
   }
   /// For each token its rows, and then those of the token before.
   [[nodiscard]] Matrix with_earlier(const char* name, const Rows& rows, const Rows& before) const {
     detail::require_finite(name, rows);
-    require_rows(name, rows, 1);
-    const detail::Index each = rows_a_token(rows);
+    const detail::Index each = rows_a_token(name, rows);
     if (!before.is_absent()) {
       detail::require_matrix(detail::Text("the rows of ", name, " before the sequence"), before,
                              each, rows.cols());

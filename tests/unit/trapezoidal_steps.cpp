@@ -74,12 +74,14 @@ TEST_CASE("rotations between tokens turn queries and keys by the sum of angles")
   CHECK(test::difference(one.rotated(rows), turned) <= tolerance);
 }
 
-TEST_CASE("phases stay exact over a long stream in float") {
+TEST_CASE("phases drift little over a long stream in float") {
   using Rows = detail::RowMajorMatrix<float>;
   const Eigen::Index tokens = 100000;
-  const RotaryPhases<float> phases(Rows::Constant(tokens, 1, 0.75F));
-  const double exact = std::remainder(0.75 * static_cast<double>(tokens), 2 * pi);
-  CHECK(std::abs(static_cast<double>(phases.phases(tokens - 1, 0)) - exact) < 0.01);
+  const float angle = 0.7F;  // a sum of them without end would be rounded at each token
+  const RotaryPhases<float> phases(Rows::Constant(tokens, 1, angle));
+  const double exact = double{angle} * static_cast<double>(tokens),
+               drift = std::remainder(double{phases.phases(tokens - 1, 0)} - exact, 2 * pi);
+  CHECK(std::abs(drift) < 0.01);
 }
 
 TEST_CASE("sequences without tokens have neither steps nor phases") {
@@ -102,12 +104,13 @@ TEST_CASE("trapezoidal steps refuse what does not fit, by name") {
   refuses([&] { Steps(two, column({1, infinity}), two); }, {"steps", "inf", "finite"});
   refuses([&] { Steps(column({800, 0}), two, two); }, {"the weight of the token before", "inf"});
   const Steps steps(two, two, two);
-  refuses([&] { (void)steps.keys(three); }, {"k (rows)", "3", "a multiple of 2"});
+  refuses([&] { (void)steps.keys(three); },
+          {"rows of k", "3", "a multiple of the number of tokens, 2"});
   refuses([&] { (void)steps.keys(two, two); }, {"k before the sequence"});
   refuses([&] { (void)steps.values(column({1, infinity})); }, {"v", "inf"});
   refuses([&] { (void)steps.gradient(two, two, two); }, {"d_keys"});
   refuses([&] { (void)steps.gradient(two, Matrix::Ones(4, 1), three); }, {"d_log_decay"});
-  refuses([&] { (void)steps.values_gradient(two); }, {"d_values (rows)", "a multiple of 4"});
+  refuses([&] { (void)steps.values_gradient(two); }, {"rows of d_values", "a multiple", "4"});
   const Steps large(two, column({1e200, 1e200}), two);
   refuses([&] { (void)large.keys(column({1e200, 1})); }, {"the keys", "inf"});
 }
@@ -119,9 +122,38 @@ TEST_CASE("rotary phases refuse what does not fit, by name") {
   refuses([&] { Phases(two, two); }, {"the phases before the sequence"});
   refuses([&] { Phases(column({1e308}), column({1.5e308})); }, {"the sum of angles", "inf"});
   const Phases phases(two);
-  refuses([&] { (void)phases.rotated(Matrix::Ones(3, 2)); }, {"a multiple of 2"});
+  refuses([&] { (void)phases.rotated(Matrix::Ones(3, 2)); },
+          {"a multiple of the number of tokens, 2"});
   refuses([&] { (void)phases.rotated(Matrix::Ones(2, 1)); }, {"at least 2"});
   refuses([&] { (void)phases.rotated(Matrix::Constant(2, 2, infinity)); }, {"inf", "finite"});
   refuses([&] { (void)phases.rotated_gradient(Matrix::Ones(2, 2), two); }, {"d_rotated"});
   refuses([&] { (void)phases.angles_gradient(Matrix::Ones(3, 1)); }, {"d_phases"});
+}
+
+TEMPLATE_TEST_CASE("what stands around a sequence gives finite numbers or refuses", "", float,
+                   double) {
+  using Scalar = TestType;
+  using Rows = detail::RowMajorMatrix<Scalar>;
+  const Scalar largest = std::numeric_limits<Scalar>::max();
+  const Rows two = Rows::Ones(2, 1), large = Rows::Constant(2, 1, largest);
+
+  const RotaryPhases<Scalar> phases(Rows::Constant(2, 1, Scalar(pi / 4)));
+  const Rows both = Rows::Constant(2, 2, largest);
+  Rows apart = both;
+  apart.col(1) *= -1;
+  refuses([&] { (void)phases.rotated(both); }, {"the rotated rows", "inf", "finite"});
+  refuses([&] { (void)phases.rotated_gradient(Rows::Ones(2, 2), apart); },
+          {"the gradient of the rows", "inf"});
+  refuses([&] { (void)phases.rotated_gradient(Rows::Constant(2, 2, 4), (apart / 2).eval()); },
+          {"the gradient of the phases", "inf"});
+  refuses([&] { (void)phases.angles_gradient(large); }, {"the gradient of the angles", "inf"});
+
+  const TrapezoidalSteps<Scalar> steps(Rows::Zero(2, 1), Rows::Constant(2, 1, 2),
+                                       Rows::Constant(2, 1, Scalar(0.5)));
+  const Rows four = Rows::Ones(4, 1), large_four = Rows::Constant(4, 1, largest);
+  refuses([&] { (void)steps.values_gradient(large_four); }, {"the gradient of v", "inf"});
+  refuses([&] { (void)steps.gradient(two, large_four, two); }, {"the gradient of k", "inf"});
+  refuses([&] { (void)steps.gradient(large, Rows::Constant(4, 1, 2), two); }, {"inf", "finite"});
+  const auto d = steps.gradient(two, four, two);
+  CHECK((detail::all_finite(d.k) && detail::all_finite(d.dt) && detail::all_finite(d.mix)));
 }

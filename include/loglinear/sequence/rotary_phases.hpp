@@ -8,6 +8,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/sequence/array.hpp"
+#include "loglinear/sequence/detail/rows_a_token.hpp"
 
 namespace loglinear {
 
@@ -60,13 +61,15 @@ struct RotaryPhases {
   }
 
   /// P_t^T of each row of token t: queries or keys, with any number of rows a token. \throws
-  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, all
-  /// finite. O(rows (n + columns)); allocates its result
+  /// std::invalid_argument unless there are 2n columns or more and as many rows for each token, or
+  /// where a number is not finite, of the rows or of the result. O(rows (n + columns)); allocates
+  /// its result
   [[nodiscard]] Matrix rotated(const Rows& rows) const {
     const detail::FlushToZero<Scalar> flush;
-    require_rows("the rows to rotate", rows);
+    const detail::Index each = rows_a_token("the rows to rotate", rows);
     Matrix result = rows;
-    turn(result, Scalar(-1));
+    turn(result, each, Scalar(-1));
+    detail::require_finite("the rotated rows", result);
     return result;
   }
 
@@ -75,28 +78,31 @@ struct RotaryPhases {
   /// as `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
     const detail::FlushToZero<Scalar> flush;
-    require_rows("the rotated rows", result);
+    const detail::Index each = rows_a_token("the rotated rows", result);
     detail::require_matrix("d_rotated", d_result, result.rows(), result.cols());
     Gradient d{d_result, Matrix::Zero(phases.rows(), phases.cols())};
     for (detail::Index row = 0; row < result.rows(); ++row) {
-      const detail::Index t = row / rows_a_token(result);
+      const detail::Index t = row / each;
       for (detail::Index i = 0; i < phases.cols(); ++i) {
         d.phases(t, i) += d_result(row, 2 * i) * result(row, 2 * i + 1) -
                           d_result(row, 2 * i + 1) * result(row, 2 * i);
       }
     }
-    turn(d.rows, Scalar(1));
+    turn(d.rows, each, Scalar(1));
+    detail::require_finite("the gradient of the rows", d.rows);
+    detail::require_finite("the gradient of the phases", d.phases);
     return d;
   }
 
   /// From the gradient with respect to the phases to that with respect to the angles, each of which
-  /// is in all later phases. \throws std::invalid_argument for another shape or a number that is
-  /// not finite. O(T n); allocates its result
+  /// is in all later phases. \throws std::invalid_argument for another shape, or where a number is
+  /// not finite, of the argument or of the result. O(T n); allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
     Matrix d_angles = d_phases;
     for (detail::Index t = d_angles.rows() - 1; t > 0; --t) d_angles.row(t - 1) += d_angles.row(t);
+    detail::require_finite("the gradient of the angles", d_angles);
     return d_angles;
   }
 
@@ -108,25 +114,18 @@ struct RotaryPhases {
       phases(t, i) = std::remainder(phases(t, i), turn);
     }
   }
-  void require_rows(const char* name, const Rows& rows) const {
+  [[nodiscard]] detail::Index rows_a_token(const char* name, const Rows& rows) const {
     detail::require_finite(name, rows);
-    const bool fits = phases.rows() == 0 ? rows.rows() == 0 : rows.rows() % phases.rows() == 0;
-    if (!fits) {
-      detail::fail(detail::Text("the number of ", name), rows.rows(), "a multiple of ",
-                   phases.rows(), ", the number of tokens");
-    }
     if (rows.cols() < 2 * phases.cols()) {
       detail::fail(detail::Text("the columns of ", name), rows.cols(), "at least ",
                    2 * phases.cols(), ", two for each angle");
     }
-  }
-  [[nodiscard]] detail::Index rows_a_token(const Matrix& rows) const {
-    return rows.rows() / phases.rows();
+    return detail::rows_a_token(name, rows.rows(), phases.rows());
   }
   /// rows = P_t rows for sign 1, P_t^T rows for sign -1.
-  void turn(Matrix& rows, Scalar sign) const {
+  void turn(Matrix& rows, detail::Index each, Scalar sign) const {
     for (detail::Index row = 0; row < rows.rows(); ++row) {
-      const detail::Index t = row / rows_a_token(rows);
+      const detail::Index t = row / each;
       for (detail::Index i = 0; i < phases.cols(); ++i) {
         const Scalar c = std::cos(phases(t, i)), s = sign * std::sin(phases(t, i));
         const Scalar x = rows(row, 2 * i), y = rows(row, 2 * i + 1);

@@ -8,6 +8,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/sequence/array.hpp"
+#include "loglinear/sequence/detail/rows_a_token.hpp"
 
 namespace loglinear {
 
@@ -75,12 +76,12 @@ struct TrapezoidalSteps {
   /// The keys of `SequenceInputs`, 2rT x d_k: for each token gamma_t k_t and then
   /// beta_t k_{t-1}, r rows each. \param k  rT x d_k \param before  the r keys of the token before
   /// the first one; absent at a stream's beginning, where they count as 0. \throws
-  /// std::invalid_argument unless k has a multiple of T rows and `before` has r. O(rT d_k);
-  /// allocates its result
+  /// std::invalid_argument unless k has a multiple of T rows and `before` has r, or where a number
+  /// is not finite, of an argument or of the result. O(rT d_k); allocates its result
   [[nodiscard]] Matrix keys(const Rows& k, const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
     Matrix pairs = with_earlier("k", k, before);
-    const detail::Index each = rows_a_token(k);
+    const detail::Index each = rows_a_token("k", k);
     for (detail::Index row = 0; row < pairs.rows(); ++row) {
       const detail::Index t = row / (2 * each);
       pairs.row(row) *= row % (2 * each) < each ? own(t, 0) : earlier(t, 0);
@@ -96,15 +97,15 @@ struct TrapezoidalSteps {
 
   /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
   /// and of what the steps are made of. What came before the sequence is constant. \throws
-  /// std::invalid_argument for another shape or a number that is not finite. O(rT d_k); allocates
-  /// its result
+  /// std::invalid_argument for another shape, or where a number is not finite, of an argument or of
+  /// the result. O(rT d_k); allocates its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
     const Matrix pairs = with_earlier("k", k, before);
     detail::require_matrix("d_keys", d_keys, pairs.rows(), pairs.cols());
     detail::require_matrix("d_log_decay", d_log_decay, dt.rows(), 1);
-    const detail::Index each = rows_a_token(k), tokens = dt.rows();
+    const detail::Index each = rows_a_token("k", k), tokens = dt.rows();
     Matrix d_own(tokens, 1), d_earlier(tokens, 1);
     for (detail::Index t = 0; t < tokens; ++t) {
       const auto weight = [&](detail::Index first) {
@@ -115,34 +116,35 @@ struct TrapezoidalSteps {
     }
     const Matrix decay = log_decay.array().exp().matrix(),
                  lagging = (d_earlier.array() * decay.array()).matrix();
-    return {unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
-            d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
-            (d_own - lagging).cwiseProduct(dt)};
+    Gradient d{unpaired(d_keys, each, true), d_log_decay + d_earlier.cwiseProduct(earlier),
+               d_own.cwiseProduct(mix) + lagging.cwiseProduct((Scalar(1) - mix.array()).matrix()),
+               (d_own - lagging).cwiseProduct(dt)};
+    detail::require_finite("the gradient of k", d.k);
+    detail::require_finite("the gradient of the log decays", d.log_decay);
+    detail::require_finite("the gradient of the steps", d.dt);
+    detail::require_finite("the gradient of the mixes", d.mix);
+    return d;
   }
   /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
-  /// std::invalid_argument unless there is an even number of rows a token, all finite. O(rT d_v);
-  /// allocates its result
+  /// std::invalid_argument unless there is an even number of rows a token, or where a number is not
+  /// finite, of the argument or of the result. O(rT d_v); allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_finite("d_values", d_values);
-    require_rows("d_values", d_values, 2);
-    return unpaired(d_values, rows_a_token(d_values) / 2, false);
+    const detail::Index pairs = detail::rows_a_token("d_values", d_values.rows(), 2 * dt.rows());
+    Matrix d_v = unpaired(d_values, pairs, false);
+    detail::require_finite("the gradient of v", d_v);
+    return d_v;
   }
 
  private:
-  [[nodiscard]] detail::Index rows_a_token(const Rows& rows) const {
-    return dt.rows() == 0 ? 0 : rows.rows() / dt.rows();
-  }
-  void require_rows(const char* name, const Rows& rows, detail::Index factor) const {
-    const detail::Index tokens = factor * dt.rows();
-    const bool fits = tokens == 0 ? rows.rows() == 0 : rows.rows() % tokens == 0;
-    if (!fits) detail::fail(detail::Text(name, " (rows)"), rows.rows(), "a multiple of ", tokens);
+  [[nodiscard]] detail::Index rows_a_token(const char* name, const Rows& rows) const {
+    return detail::rows_a_token(name, rows.rows(), dt.rows());
   }
   /// For each token its rows, and then those of the token before.
   [[nodiscard]] Matrix with_earlier(const char* name, const Rows& rows, const Rows& before) const {
     detail::require_finite(name, rows);
-    require_rows(name, rows, 1);
-    const detail::Index each = rows_a_token(rows);
+    const detail::Index each = rows_a_token(name, rows);
     if (!before.is_absent()) {
       detail::require_matrix(detail::Text("the rows of ", name, " before the sequence"), before,
                              each, rows.cols());
