@@ -3,7 +3,7 @@
 // to the bit.
 //
 // forward, gradient: 8 heads of 2048 tokens, chunkwise of a batch and its gradient. one_sequence:
-// one head of 65,536 tokens, whose stretches go to threads. Counters, medians over the rounds:
+// one head of 65,536 tokens, whose value columns go to threads. Counters, medians over the rounds:
 // ns_per_token, of a token and head with two threads; vs_one_thread, one thread's time over it;
 // by_work, what vs_one_thread would be if nothing else ran. For by_work each pass goes to the one
 // of two processors that is free first, with the processor time that it took, and one thread's

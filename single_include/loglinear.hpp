@@ -4157,13 +4157,6 @@ class ChunkStep {
   /// The third part, once all columns are through, where there are reads.
   void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
-  /// The reads of its tokens, to where the source wants them.
-  void read(const Hierarchy<Scalar>& states) {
-    begin_reads(states.max_levels(), states.count(), [] {});
-    for (int l : states.active()) read_level(states, l, all_, rows_.out, [] {});
-    end_reads();
-  }
-
   /// The states after the chunk from those before it, in place.
   void advance(Hierarchy<Scalar>& states) {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
@@ -4200,6 +4193,7 @@ class ChunkStep {
 
   /// \name For the pullback
   /// \{
+
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
   [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
@@ -4321,7 +4315,9 @@ class ChunkStep {
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
-      return (std::exchange(filled, filled | std::uint64_t{1} << l) >> l & 1u) != 0;
+      const bool has = (filled >> l) & 1u;
+      filled |= std::uint64_t{1} << l;
+      return has;
     };
     const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
     for (int l : active) {

@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -226,6 +227,27 @@ TEST_CASE("sequence: packed sequences with a state of another shape, though one 
   refused(LogLinearState<double>(3, 2, 1), "d_v of state 1 is 1; it must be that of state 0, 2");
   const std::vector<LogLinearState<double>> of_other_levels{{3, 2, 2}, {1, 2, 2}, {5, 2, 2}};
   CHECK(chunkwise_gradient(in, cuts, of_other_levels, rows).state.rows() == 9);
+}
+
+TEST_CASE("sequence: a gradient refuses what was changed after its tape, wherever it is") {
+  constexpr Index tokens = 45, chunk = 4;  // chunks between those on the tape are loaded twice
+  for (const auto update : {test::Update::none, test::Update::delta}) {
+    test::Random random(63);
+    const test::Kind kind{test::Decay::scalar, false, update, 1, 0};
+    Tokens all = test::random_tokens<double>(random, kind, tokens, d_k, d_v, 7);
+    LogLinearState<double> state = good_state();
+    SequenceTape<double> tape;
+    chunkwise(all.inputs(), state, {chunk}, &tape);
+    const Array<double> d_out = ones(tokens, d_v);
+    CHECK_NOTHROW(chunkwise_gradient(all.inputs(), tape, d_out));
+    for (Index t = 0; t < tokens; ++t) {
+      const double before = std::exchange(all.k(t, 1), not_a_number);
+      CHECK(test::mentions(
+          test::error_of([&] { (void)chunkwise_gradient(all.inputs(), tape, d_out); }),
+          {"k[" + std::to_string(t) + ", 1]", "nan", "finite"}));
+      all.k(t, 1) = before;
+    }
+  }
 }
 
 TEST_CASE("sequence: cotangents of another shape or not finite") {
