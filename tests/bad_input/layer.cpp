@@ -509,4 +509,20 @@ TEST_CASE("Layer: a read that overflows is refused and not shown") {
   CHECK(refused >= 1);
 }
 
+TEST_CASE("Layer: a level weight that overflows is named, not the read that it spoils") {
+  LogLinearAttention<GLA, double, SoftplusWeights> layer(
+      {.d_model = 1, .d_k = 1, .d_v = 1, .max_levels = 4, .weight_scale = 1});
+  const Vec<double> one = Vec<double>::Ones(1);
+  for (int t = 0; t < 5; ++t) layer.forward(one);
+  for (const char* const name : {"w_lambda", "level_scale"}) {
+    const Eigen::MatrixXd weight = layer.weight(name);
+    layer.set_weight(name, Eigen::MatrixXd::Constant(weight.rows(), weight.cols(), 1e200));
+  }
+  for (const std::string& error : {test::error_of([&] { layer.forward(one); }),
+                                   test::error_of([&] { (void)layer.query_readonly(one); })}) {
+    CHECK(test::mentions(error, {"level weight ", "inf", "finite"}));
+  }
+  CHECK(layer.log_linear_state().size() == 5);
+}
+
 }  // namespace bad_input_layer
