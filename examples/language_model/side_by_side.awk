@@ -8,11 +8,6 @@ function name() {
   if ($at["random_count"]) return text ", random count"
   return text (2 ^ ($at["levels"] - 1) > $at["length"] ? ", a weight for every level" : "")
 }
-# Student's t of 95 % with n degrees of freedom.
-function student(n) {
-  split("12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228", t, " ")
-  return n > 10 ? 2.2 : t[n]
-}
 NR == 1 {
   for (i = 1; i <= NF; ++i) at[$i] = i
   next

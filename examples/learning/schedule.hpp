@@ -2,6 +2,7 @@
 #ifndef LEARNING_SCHEDULE_HPP
 #define LEARNING_SCHEDULE_HPP
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
@@ -17,6 +18,19 @@ namespace learning {
   if (step < warm_up) return static_cast<double>(step + 1) / static_cast<double>(warm_up + 1);
   const double done = static_cast<double>(step - warm_up) / static_cast<double>(steps - warm_up);
   return (1 + std::cos(std::numbers::pi * done)) / 2;
+}
+
+/// Whether `full` is `first` times a power of two.
+[[nodiscard]] inline bool doubles_to(std::int64_t first, std::int64_t full) {
+  return full % first == 0 && std::has_single_bit(static_cast<std::uint64_t>(full / first));
+}
+
+/// The length of the sequences of a step: `first` to begin with, then twice that, and so on up to
+/// `full`, each for an equal share of the steps. It must be that `doubles_to(first, full)`.
+[[nodiscard]] inline std::int64_t growing_length(std::int64_t step, std::int64_t steps,
+                                                 std::int64_t first, std::int64_t full) {
+  const std::int64_t lengths = std::bit_width(static_cast<std::uint64_t>(full / first));
+  return first << (step * lengths / steps);
 }
 
 }  // namespace learning

@@ -78,6 +78,13 @@ torch::Tensor is_right(const torch::Tensor& logits, const torch::Tensor& labels)
   return logits.argmax(1).eq(labels);
 }
 
+/// The length of a step's sequences, and how many of `items` fit there.
+Setting setting_at(const TrainingOptions& o, std::int64_t step, std::int64_t items) {
+  if (o.first_length == 0) return {o.length, items};
+  const std::int64_t length = growing_length(step, o.steps, o.first_length, o.length);
+  return {length, std::max<std::int64_t>(1, items * length / o.length)};
+}
+
 }  // namespace
 
 Training::Training(const Task& task, const ModelShape& shape, TrainingOptions options,
@@ -92,6 +99,10 @@ Training::Training(const Task& task, const ModelShape& shape, TrainingOptions op
   if (workers.count() > options_.batch) {
     loglinear::detail::fail("the number of processes", workers.count(), "at most ", options_.batch,
                             ", the sequences of a batch");
+  }
+  if (options_.first_length > 0 && !doubles_to(options_.first_length, options_.length)) {
+    loglinear::detail::fail("first_length", options_.first_length, "0, or ", options_.length,
+                            ", the length, over a power of two");
   }
 }
 
@@ -116,11 +127,11 @@ Training::Outcome Training::step() {
   const auto seed = static_cast<std::uint64_t>(seed_);
   loglinear::Xorshift64 random = generator_of({seed, static_cast<std::uint64_t>(step_)});
   const std::int64_t choice = between(random, 0, static_cast<std::int64_t>(o.items.size()));
-  const std::int64_t count = o.random_count ? between(random, 0, o.length) : 0;
+  const Setting setting = setting_at(o, step_, o.items[static_cast<std::size_t>(choice)]);
+  const std::int64_t count = o.random_count ? between(random, 0, setting.length) : 0;
   const std::int64_t first = workers_.begin(o.batch, workers_.rank());
   const std::int64_t size = workers_.begin(o.batch, workers_.rank() + 1) - first;
-  const Batch batch = training_batch(task_, {o.length, o.items[static_cast<std::size_t>(choice)]},
-                                     size, seed, step_, first);
+  const Batch batch = training_batch(task_, setting, size, seed, step_, first);
 
   for (auto& group : optimizer_->param_groups()) {
     static_cast<torch::optim::AdamWOptions&>(group.options())

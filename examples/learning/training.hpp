@@ -17,9 +17,13 @@ namespace learning {
 
 /// How a model is trained.
 struct TrainingOptions {
-  std::int64_t length = 128;            ///< of the sequences
-  std::vector<std::int64_t> items{32};  ///< each batch takes one of them
-  std::int64_t batch = 64;              ///< sequences of a step
+  std::int64_t length = 128;  ///< of the sequences
+  /// Sequences begin with this length and double until they have `length`, which is it times a
+  /// power of two; 0: they have `length` at once.
+  std::int64_t first_length = 0;
+  /// Each batch takes one of them. A sequence of half the length has half of it, at least 1.
+  std::vector<std::int64_t> items{32};
+  std::int64_t batch = 64;  ///< sequences of a step
   std::int64_t steps = 1000;
   std::int64_t warm_up = 50;    ///< steps
   double learning_rate = 3e-3;  ///< its peak
@@ -51,7 +55,7 @@ class Training {
  public:
   /// Draws the weights from the seed. Trainings of one `identity` share all but the seed; a
   /// checkpoint is refused by a training of another. \throws std::invalid_argument for more workers
-  /// than sequences in a batch
+  /// than sequences in a batch, and for a first length that does not double to the length
   Training(const Task& task, const ModelShape& shape, TrainingOptions options, std::int64_t seed,
            const std::string& identity, const Workers& workers = alone());
 

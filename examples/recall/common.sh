@@ -5,9 +5,10 @@
 #   --steps N  of each training; fewer make a quick, worse result
 #   --jobs N   trainings at the same time, one thread each; by default as many as processors
 #
-# A script says `add OPTIONS` for each configuration, `run_all`, and then what to show. Trainings
-# that are complete are not run again, interrupted ones go on; so a script can be stopped at any
-# time and started again. Tables, pictures and the raw CSV go to docs/results/.
+# A script says `add OPTIONS` or `add_tuned RATES OPTIONS` for each configuration, `run_all`, and
+# then what to show. Trainings that are complete are not run again, interrupted ones go on; so a
+# script can be stopped at any time and started again. Tables, pictures and the raw CSV go to
+# docs/results/.
 set -eu
 recall=$(dirname "$0")
 root=$recall/../..
@@ -38,15 +39,46 @@ runs=$build/runs
 results=$root/docs/results
 mkdir -p "$runs" "$results"
 list=$build/$result.list
+tuning=$build/$result.tuning
 : > "$list"
+: > "$tuning"
 
 # add OPTION...: a configuration, all seeds. The first seeds of all configurations come first.
 add() {
   echo "$*" --out "$runs" >> "$list"
 }
 
+# add_tuned RATES OPTION...: the same with one of several learning rates, such as "0.003 0.01". A
+# seed that serves nothing else is trained with each, and the one with the least loss is taken.
+add_tuned() {
+  rates=$1
+  shift
+  for rate in $rates; do
+    echo "$*" --out "$runs" --seed 101 --learning-rate "$rate" >> "$tuning"
+  done
+}
+
+# choose_rates: trains what add_tuned asked for, and adds each configuration with its best rate.
+choose_rates() {
+  xargs -P "$jobs" -L 1 "$program" < "$tuning"
+  while read -r options; do
+    # shellcheck disable=SC2086
+    loss=$(awk -F , 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i; next }
+                     $at["group"] == "all" && $at["test_length"] == $at["length"] {
+                       sum += $at["loss"] }
+                     END { print sum }' "$("$program" $options --print-results)")
+    echo "$loss ${options##* } ${options%% --out*}"
+  done < "$tuning" | awk '
+    { loss = $1; rate = $2; $1 = $2 = "" }
+    !($0 in least) { order[++n] = $0 }
+    !($0 in least) || loss < least[$0] { least[$0] = loss; best[$0] = rate }
+    END { for (i = 1; i <= n; ++i) print order[i], "--learning-rate", best[order[i]] }' |
+    while read -r options; do add "$options"; done
+}
+
 # run_all: trains; $csv is then one table of all runs.
 run_all() {
+  [ ! -s "$tuning" ] || choose_rates
   seed=1
   while [ "$seed" -le "$seeds" ]; do
     sed "s/\$/ --seed $seed/" "$list"
@@ -58,12 +90,17 @@ run_all() {
   mv "$csv.new" "$csv"
 }
 
+# summary AWK_OPTION...: what summary.awk makes of $csv.
+summary() {
+  awk -f "$recall/../learning/student.awk" -f "$recall/summary.awk" "$@" "$csv"
+}
+
 # show TITLE AWK_OPTION...: the table of $csv that summary.awk makes, on standard output.
 show() {
   echo "$1:"
   echo
   shift
-  awk -f "$recall/summary.awk" "$@" "$csv"
+  summary "$@"
   echo
 }
 
@@ -82,12 +119,12 @@ spent() {
     }' "$csv"
 }
 
-# draw PICTURE.svg XLABEL YLABEL GNUPLOT AWK_OPTION...: mean and spread against a column, a line a
+# draw PICTURE.svg XLABEL YLABEL GNUPLOT AWK_OPTION...: mean and interval against a column, a line a
 # row. GNUPLOT: further commands.
 draw() {
   picture=$results/$1 xlabel=$2 ylabel=$3 further=$4
   shift 4
-  awk -f "$recall/summary.awk" -v form=points "$@" "$csv" > "$build/$result.points"
+  summary -v form=points "$@" > "$build/$result.points"
   gnuplot -e "points='$build/$result.points'; picture='$picture'; x='$xlabel'; y='$ylabel'; $further" \
     "$recall/lines.gp"
 }

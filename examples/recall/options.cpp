@@ -43,7 +43,8 @@ std::string Configuration::line() const {
   std::ostringstream s;
   s.precision(17);
   s << "task=" << task << " vocabulary=" << vocabulary << " filler=" << random_filler
-    << " text=" << text << '/' << text_ending << " length=" << length << " items=";
+    << " text=" << text << '/' << text_ending << " length=" << length
+    << " first_length=" << first_length << " items=";
   for (const std::int64_t n : items) s << n << ',';
   s << " evaluations=";
   for (const Setting& e : evaluations) s << e.length << ':' << e.items << ',';
@@ -81,6 +82,11 @@ bool parse(int argc, char** argv, Options& options, int& status) {
   app.add_option("--vocabulary", c.vocabulary, "Tokens; text has 256")->check(whole)->group("Task");
   app.add_option("--length", c.length, "Tokens of a training sequence")
       ->check(whole)
+      ->group("Task");
+  app.add_option("--first-length", c.first_length,
+                 "Tokens of the first sequences, which double in the course of training; 0 for "
+                 "--length at once")
+      ->check(count)
       ->group("Task");
   app.add_option("--items", c.items,
                  "Pairs of mqar, words of selective_copying; with several each batch takes one")

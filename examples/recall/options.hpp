@@ -18,6 +18,7 @@ struct Configuration {
   std::string text;                            ///< a folder
   std::string text_ending = ".pod";            ///< of its files' names
   std::int64_t length = 128;                   ///< of training sequences
+  std::int64_t first_length = 0;               ///< of the first ones, which double; 0: `length`
   std::vector<std::int64_t> items{32};         ///< each batch takes one of them
   std::vector<learning::Setting> evaluations;  ///< after training; never empty once parsed
 

@@ -48,6 +48,7 @@ ModelShape shape_of(const Configuration& c) {
 
 TrainingOptions training_of(const Configuration& c) {
   return {.length = c.length,
+          .first_length = c.first_length,
           .items = c.items,
           .batch = c.batch,
           .steps = c.steps,

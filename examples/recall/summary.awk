@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: MIT
-# Mean and spread over seeds of one number of the CSV that recall writes, by two of its properties.
+# Mean over seeds, with its 95 % interval (Student's t), of one number of the CSV that recall writes, by two of its properties.
 #
 #   rows    columns whose values together name a row, for instance mixer,weighting
 #   column  the column whose values go across, or along the x axis
 #   value   the column with the number: loss or accuracy
 #   where   conditions, for instance test_length=256,group=all
-#   form    table (Markdown) or points (for gnuplot: x mean spread, a block a row)
+#   form    table (Markdown) or points (for gnuplot: x mean interval, a block a row)
 #
-# The spread is the sample standard deviation; one seed has none. Accuracies are in percent.
+# One seed has no interval. Accuracies are in percent.
 
 function mean(r, c) { return sum[r, c] / count[r, c] }
-function spread(r, c,   n, m) {
+# Half the width of the interval.
+function interval(r, c,   n, m, square) {
   n = count[r, c]
   m = mean(r, c)
   if (n < 2) return 0
-  return sqrt((squares[r, c] - n * m * m > 0 ? squares[r, c] - n * m * m : 0) / (n - 1))
+  square = squares[r, c] - n * m * m
+  return student(n - 1) * sqrt((square > 0 ? square : 0) / (n - 1) / n)
 }
 function titled(name) {
   gsub(/gated_delta_net/, "Gated DeltaNet", name)
@@ -74,7 +76,7 @@ END {
       for (c = 1; c <= column_count; ++c) {
         if (!((row_name[r], column_name[c]) in count)) continue
         printf "%s %.6g %.6g\n", column_name[c], mean(row_name[r], column_name[c]),
-               spread(row_name[r], column_name[c])
+               interval(row_name[r], column_name[c])
       }
     }
     exit
@@ -91,7 +93,7 @@ END {
     for (c = 1; c <= column_count; ++c) {
       if ((row_name[r], column_name[c]) in count) {
         printf " %.*f ± %.*f |", digits, mean(row_name[r], column_name[c]), digits,
-               spread(row_name[r], column_name[c])
+               interval(row_name[r], column_name[c])
       } else {
         printf " |"
       }
