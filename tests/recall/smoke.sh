@@ -20,3 +20,7 @@ below() {
 below 0.1 $small --mixer softmax --steps 300
 below 0.1 $small --mixer gated_delta_net --weighting mlp --steps 800
 below 0.1 $small --mixer mamba2 --weighting softplus --steps 800
+# Sequences that begin with 8 tokens and one pair.
+below 0.1 $small --mixer mamba2 --weighting mlp --first-length 8 --steps 800
+"$program" $small --first-length 12 --out out > log 2>&1 && fail "12 does not double to 16"
+grep -q 'first_length is 12; it must be 0, or 16' log || fail "what is wrong: $(cat log)"
