@@ -280,8 +280,7 @@ void print_introduction(int rounds) {
   std::printf(
       "# Every rule, log-linear beside one state\n\n"
       "What a token costs under each rule, and how well the rule forecasts, with one state and "
-      "with "
-      "the hierarchy.\n\n"
+      "with the hierarchy.\n\n"
       "Made by `examples/compare`, which also puts names and updates into the README; %s, %s, no "
       "`-march`."
       "\n\n"
