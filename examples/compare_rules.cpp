@@ -279,6 +279,8 @@ std::string linked_name(const Entry& entry) {
 void print_introduction(int rounds) {
   std::printf(
       "# Every rule, log-linear beside one state\n\n"
+      "What a token costs under each rule, and how well the rule forecasts, with one state and "
+      "with the hierarchy.\n\n"
       "Made by `examples/compare`, which also puts names and updates into the README; %s, %s, no "
       "`-march`."
       "\n\n"
@@ -290,17 +292,17 @@ void print_introduction(int rounds) {
       "* **ns**: nanoseconds of processor time a token, the layer's whole forward pass at d_model "
       "= d_k = d_v = %d in single\n  precision, tokens %llu to %llu of a stream with %.1f levels "
       "active on average; the lower quartile of %d rounds. The\n  hierarchy keeps its newest "
-      "leaves apart and writes them together. With decays a level is rewritten only when a carry\n"
-      "  reaches it. With delta rules the three levels above the newest leaves are rewritten at "
-      "each of these writes too,\n"
-      "  see [what a token does](../docs/real_time.md#what-a-token-does).\n"
-      "* **step, day**: MAPE in percent of forecasts of [electricity demand](data/README.md) one "
-      "step and one day ahead. Each\n  forecast is made before its row is learnt. One step ahead "
-      "takes stream_forecast's defaults, one day ahead the settings\n  of [its README]"
-      "(stream_forecast/README.md). One step ahead all levels weigh the same, so that the "
-      "hierarchy "
-      "reads what one\n  state does, except for the drawn gates. A day ahead newer levels weigh "
-      "more. One step ahead least squares with seasonal\n  lags leave a rule little to add.\n\n",
+      "leaves apart and writes them together. With decays, a level is rewritten only when a "
+      "carry\n  reaches it. With delta rules, the three levels above the newest leaves are "
+      "rewritten after every 16 updates, see\n"
+      "  [what a token does](../docs/real_time.md#what-a-token-does).\n"
+      "* **step, day**: the mean absolute percentage error of forecasts of [electricity "
+      "demand](data/README.md) one step and one\n  day ahead. Each forecast is made before its "
+      "row is learnt. One step ahead takes stream_forecast's defaults, one day\n  ahead the "
+      "settings of [its README](stream_forecast/README.md). One step ahead, all levels weigh the "
+      "same. So the hierarchy\n  reads what one state reads, except for the drawn gates, and "
+      "least squares with seasonal lags leave a rule little to\n  add. A day ahead, newer levels "
+      "weigh more.\n\n",
       processor().c_str(), compiler, static_cast<int>(d), default_levels,
       1L << (default_levels - 1), static_cast<int>(d),
       static_cast<unsigned long long>(window_begin),
