@@ -13,7 +13,7 @@ set ylabel y textcolor rgb '#555555'
 set bars 0.5
 stats points using 1 nooutput
 array colour[9] = ['#222222', '#c8324a', '#e08a2e', '#3a7d44', '#2f6fb3', '#8fb3d1', '#7b4fa3', '#c78bc0', '#999999']
-# Side by side, so that spreads do not hide each other.
+# Side by side, so that intervals do not hide each other.
 beside(x, i) = x * (1 + 0.012 * (i - (STATS_blocks - 1) / 2.0))
 plot for [i = 0:STATS_blocks - 1] points index i using (beside($1, i)):2:3 with yerrorlines lw 2 pt 7 ps 0.6 \
   lc rgb colour[1 + i % 9] title columnheader(1)
