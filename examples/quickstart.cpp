@@ -5,7 +5,7 @@
 
 int main() {
   loglinear::LogLinearAttention<loglinear::GatedDeltaNet> layer(
-      {.inner = {.gate_bias = 4}, .d_model = 8, .d_k = 8, .d_v = 2, .learning_rate = 0.5});
+      {.inner = {.gate_bias = 4}, .d_model = 8, .d_k = 8, .d_v = 2});
   double loss = 0;
   for (int t = 1; t <= 4000; ++t) {  // eight samples of a wave, and where it will be later
     const Eigen::VectorXd x = Eigen::VectorXd::LinSpaced(8, 0.1 * t, 0.1 * t + 3).array().sin();
