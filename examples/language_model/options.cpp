@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "options.hpp"
 
-#include <CLI/CLI.hpp>
-#include <limits>
 #include <loglinear/version.hpp>
 #include <sstream>
 
@@ -10,9 +8,11 @@
 
 namespace language_model {
 
+using namespace learning;
+
 std::string Options::line() const {
-  const learning::MixerShape& s = shape.sizes;
-  const learning::TrainingOptions& t = training;
+  const MixerShape& s = shape.sizes;
+  const TrainingOptions& t = training;
   std::ostringstream line;
   line.precision(17);
   line << "mixer=" << shape.mixer << " weighting=" << shape.weighting << " levels=" << s.levels
@@ -26,9 +26,9 @@ std::string Options::line() const {
 }
 
 bool parse(int argc, char** argv, Options& options, int& status) {
-  learning::ModelShape& shape = options.shape;
-  learning::MixerShape& s = shape.sizes;
-  learning::TrainingOptions& t = options.training;
+  ModelShape& shape = options.shape;
+  MixerShape& s = shape.sizes;
+  TrainingOptions& t = options.training;
   shape = {.vocabulary = 256, .blocks = 3, .mixer = "mamba2", .weighting = "softplus"};
   s = {.d_model = 128, .heads = 2, .d_k = 0, .d_v = 0, .levels = 0};
   t = {.length = 256, .items = {1}, .batch = 16, .steps = 1000, .warm_up = 100};
@@ -41,20 +41,17 @@ bool parse(int argc, char** argv, Options& options, int& status) {
       "flash-linear-attention. An interrupted training goes on from its checkpoint."};
   app.set_version_flag("--version", LOGLINEAR_VERSION_STRING);
   app.option_defaults()->always_capture_default();
-  const CLI::Range whole(std::int64_t{1}, std::numeric_limits<std::int64_t>::max() / 1000);
-  const CLI::Range count(std::int64_t{0}, std::numeric_limits<std::int64_t>::max() / 1000);
-  const CLI::Range real(0.0, 1e6);
 
   app.add_option("--text", options.text, "Folder of the text")->required()->group("Text");
   app.add_option("--text-ending", options.text_ending, "Of the names of its files; empty for all")
       ->group("Text");
   app.add_option("--evaluate", lengths, "Lengths to test after training; as trained unless given")
       ->delimiter(',')
-      ->check(whole)
+      ->check(whole())
       ->group("Text");
   app.add_option("--test-bytes", options.test_bytes,
                  "Bytes of each test, at least one sequence; 0 for a quarter of a million")
-      ->check(count)
+      ->check(count())
       ->group("Text");
 
   app.add_option("--mixer", shape.mixer, "Where tokens meet")
@@ -63,76 +60,40 @@ bool parse(int argc, char** argv, Options& options, int& status) {
   app.add_option("--weighting", shape.weighting, "Of the levels; rotary attention has none")
       ->check(CLI::IsMember({"one_state", "softplus", "mlp"}))
       ->group("Model");
-  app.add_option("--d-model", s.d_model, "Channels")->check(whole)->group("Model");
-  app.add_option("--heads", s.heads, "Heads of the mixer")->check(whole)->group("Model");
-  app.add_option("--key-size", s.d_k, "Keys of a head; 0 for d_model / heads")
-      ->check(count)
-      ->group("Model");
-  app.add_option("--expand", expand, "Values of all heads / d_model")->check(whole)->group("Model");
-  app.add_option("--blocks", shape.blocks, "Residual blocks")->check(whole)->group("Model");
+  add_sizes(app, shape, expand);
   app.add_option("--mlp-width", shape.mlp_width,
                  "Hidden channels of the MLP; 0 for flash-linear-attention's 8/3 d_model, rounded "
                  "up to a multiple of 256")
-      ->check(count)
+      ->check(count())
       ->group("Model");
   app.add_option("--levels", s.levels,
                  "Level weights of a head, the last for all older tokens; 0 for the trained length")
       ->check(CLI::Range(0, 64))
       ->group("Model");
-  app.add_flag("--tied", shape.tied, "The embedding is the head, too")->group("Model");
 
   app.add_option("--length", t.length, "Bytes of a training sequence")
-      ->check(whole)
+      ->check(whole())
       ->group("Training");
-  app.add_option("--batch", t.batch, "Sequences of a step")->check(whole)->group("Training");
-  app.add_option("--steps", t.steps, "Steps")->check(whole)->group("Training");
-  app.add_option("--warm-up", t.warm_up, "Steps in which the learning rate rises")
-      ->check(count)
-      ->group("Training");
-  app.add_option("--learning-rate", t.learning_rate, "Its peak, before it falls by a cosine")
-      ->check(real)
-      ->group("Training");
-  app.add_option("--weight-decay", t.weight_decay, "Of matrices")->check(real)->group("Training");
-  app.add_option("--gradient-norm", t.gradient_norm, "Longer gradients are shortened to it")
-      ->check(real)
-      ->group("Training");
-  app.add_flag("--random-count", t.random_count,
-               "Each batch begins at a random count of tokens, so that levels meet elsewhere")
-      ->group("Training");
+  add_training(app, t);
 
   app.add_option("--out", options.out, "Folder for the model, its scores and the checkpoint")
       ->group("Run");
   app.add_option("--dtype", dtype, "Of the matrices that are written")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->group("Run");
-  app.add_option("--seed", options.seed, "Of weights and batches")->check(count)->group("Run");
-  app.add_option("--threads", options.threads, "Threads")->check(CLI::Range(1, 1024))->group("Run");
-  app.add_option("--save-every", options.save_every, "Steps between checkpoints; 0 for none")
-      ->check(count)
-      ->group("Run");
-  app.add_option("--report-every", options.report_every, "Seconds between lines of progress")
-      ->check(real)
-      ->group("Run");
+  app.add_option("--seed", options.seed, "Of weights and batches")->check(count())->group("Run");
+  add_run(app, options.run);
 
   try {
     app.parse(argc, argv);
-    if (s.d_k == 0 && s.d_model % s.heads != 0) {
-      throw CLI::ValidationError("--heads", "does not divide --d-model; give --key-size");
-    }
-    if (expand * s.d_model % s.heads != 0) {
-      throw CLI::ValidationError("--heads", "does not divide --expand times --d-model");
-    }
+    complete_sizes(shape, expand);
   } catch (const CLI::ParseError& error) {
     status = app.exit(error);
     return false;
   }
-  if (shape.mixer == "rotary") shape.weighting = "one_state";
-  shape.embedding_deviation = learning::embedding_deviation_of(shape.mixer);
-  if (s.d_k == 0) s.d_k = s.d_model / s.heads;
-  s.d_v = expand * s.d_model / s.heads;
   if (s.levels == 0) {
     // A random count moves the beginning by up to a length: one level more is met.
-    s.levels = learning::levels_of(t.random_count ? 2 * t.length : t.length);
+    s.levels = levels_of(t.random_count ? 2 * t.length : t.length);
   }
   if (shape.mlp_width == 0) shape.mlp_width = (s.d_model * 8 / 3 + 255) / 256 * 256;
   options.matrices = dtype == "bf16" ? loglinear::DType::bf16 : loglinear::DType::f32;

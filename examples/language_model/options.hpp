@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "training.hpp"
+#include "command_line.hpp"
 
 namespace language_model {
 
@@ -22,9 +22,7 @@ struct Options {
   std::vector<learning::Setting> tests{};  ///< never empty once parsed
   std::int64_t test_bytes = 0;             ///< of each test, about
   std::int64_t seed = 1;
-  int threads = 1;
-  std::int64_t save_every = 100;  ///< steps between checkpoints; 0: none
-  double report_every = 10;       ///< seconds between lines of progress
+  learning::RunOptions run{.save_every = 100};
 
   /// All that the weights depend on as one line, but for the text and the seed.
   [[nodiscard]] std::string line() const;

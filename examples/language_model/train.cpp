@@ -121,8 +121,8 @@ void run(const Options& options) {
   const std::string checkpoint = (out / "training.pt").string();
   complete(training, {.name = options.out,
                       .checkpoint = checkpoint,
-                      .save_every = options.save_every,
-                      .report_every = options.report_every});
+                      .save_every = options.run.save_every,
+                      .report_every = options.run.report_every});
   round_weights(training.model(), options.matrices);
   write_model(out, training.model(), options.shape, options.matrices);
 
@@ -145,7 +145,7 @@ int main(int argc, char** argv) {
   language_model::Options options;
   int status = 0;
   if (!language_model::parse(argc, argv, options, status)) return status;
-  learning::prepare_process(options.threads);
+  learning::prepare_process(options.run.threads);
   try {
     language_model::run(options);
   } catch (const std::exception& error) {

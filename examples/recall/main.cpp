@@ -27,11 +27,11 @@ void complete(const learning::Task& task, const Options& options, std::int64_t s
     if (workers.is_first()) std::printf("%s  is complete\n", files.name.c_str());
     return;
   }
-  learning::Training training(task, shape_of(c), training_of(c), seed, c.line(), workers);
+  learning::Training training(task, c.shape, c.training, seed, c.line(), workers);
   learning::complete(training, {.name = files.name,
                                 .checkpoint = files.checkpoint,
-                                .save_every = options.save_every,
-                                .report_every = options.report_every});
+                                .save_every = options.run.save_every,
+                                .report_every = options.run.report_every});
   if (!workers.is_first()) return;
   const auto scores = training.scores(c.evaluations, c.test_instances);
   write_results(files.results, c, seed, {training.model()->parameter_count(), training.seconds},
@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
-  learning::prepare_process(options.threads);
+  learning::prepare_process(options.run.threads);
   std::unique_ptr<learning::Workers> shared;
   const learning::Workers* workers = &learning::alone();
   try {

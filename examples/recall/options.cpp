@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "options.hpp"
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <loglinear/version.hpp>
 #include <sstream>
+
+#include "hierarchy.hpp"
 
 namespace recall {
 
@@ -42,56 +43,62 @@ std::uint32_t hash_of(const std::string& text) {
 std::string Configuration::line() const {
   std::ostringstream s;
   s.precision(17);
-  s << "task=" << task << " vocabulary=" << vocabulary << " filler=" << random_filler
-    << " text=" << text << '/' << text_ending << " length=" << length
-    << " first_length=" << first_length << " items=";
-  for (const std::int64_t n : items) s << n << ',';
+  const MixerShape& m = shape.sizes;
+  const TrainingOptions& t = training;
+  s << "task=" << task << " vocabulary=" << shape.vocabulary << " filler=" << random_filler
+    << " text=" << text << '/' << text_ending << " length=" << t.length
+    << " first_length=" << t.first_length << " items=";
+  for (const std::int64_t n : t.items) s << n << ',';
   s << " evaluations=";
   for (const Setting& e : evaluations) s << e.length << ':' << e.items << ',';
-  s << " mixer=" << mixer << " weighting=" << weighting << " d_model=" << d_model
-    << " heads=" << heads << " key_size=" << key_size << " expand=" << expand
-    << " blocks=" << blocks << " levels=" << levels << " random_count=" << random_count
-    << " tied=" << tied << " batch=" << batch << " steps=" << steps << " warm_up=" << warm_up
-    << " learning_rate=" << learning_rate << " weight_decay=" << weight_decay
-    << " gradient_norm=" << gradient_norm << " test_instances=" << test_instances;
+  s << " mixer=" << shape.mixer << " weighting=" << shape.weighting << " d_model=" << m.d_model
+    << " heads=" << m.heads << " d_k=" << m.d_k << " d_v=" << m.d_v << " blocks=" << shape.blocks
+    << " levels=" << m.levels << " random_count=" << t.random_count << " tied=" << shape.tied
+    << " batch=" << t.batch << " steps=" << t.steps << " warm_up=" << t.warm_up
+    << " learning_rate=" << t.learning_rate << " weight_decay=" << t.weight_decay
+    << " gradient_norm=" << t.gradient_norm << " test_instances=" << test_instances;
   return s.str();
 }
 
 std::string Configuration::name() const {
   char hash[9];
   std::snprintf(hash, sizeof hash, "%08x", hash_of(line()));
-  return task + "-" + mixer + "-" + weighting + "-d" + std::to_string(d_model) + "-" + hash;
+  return task + "-" + shape.mixer + "-" + shape.weighting + "-d" +
+         std::to_string(shape.sizes.d_model) + "-" + hash;
 }
 
 bool parse(int argc, char** argv, Options& options, int& status) {
   Configuration& c = options.configuration;
+  ModelShape& shape = c.shape;
+  TrainingOptions& t = c.training;
+  shape.sizes.d_k = shape.sizes.levels = 0;
+  std::int64_t expand = 1;
   CLI::App app{
       "Trains a small language model to recall, on a CPU.\n"
       "Runs that are complete in the --out folder are skipped, interrupted ones go on."};
   app.set_version_flag("--version", LOGLINEAR_VERSION_STRING);
   app.option_defaults()->always_capture_default();
-  const CLI::Range whole(std::int64_t{1}, std::numeric_limits<std::int64_t>::max() / 1000);
-  const CLI::Range count(std::int64_t{0}, std::numeric_limits<std::int64_t>::max() / 1000);
-  const CLI::Range real(0.0, 1e6);
   std::string filler = "zero";
   std::vector<std::string> evaluations;
 
   app.add_option("--task", c.task, "What is learnt")
       ->check(CLI::IsMember({"mqar", "needle", "selective_copying", "text"}))
       ->group("Task");
-  app.add_option("--vocabulary", c.vocabulary, "Tokens; text has 256")->check(whole)->group("Task");
-  app.add_option("--length", c.length, "Tokens of a training sequence")
-      ->check(whole)
+  app.add_option("--vocabulary", shape.vocabulary, "Tokens; text has 256")
+      ->check(whole())
       ->group("Task");
-  app.add_option("--first-length", c.first_length,
+  app.add_option("--length", t.length, "Tokens of a training sequence")
+      ->check(whole())
+      ->group("Task");
+  app.add_option("--first-length", t.first_length,
                  "Tokens of the first sequences, which double in the course of training; 0 for "
                  "--length at once")
-      ->check(count)
+      ->check(count())
       ->group("Task");
-  app.add_option("--items", c.items,
+  app.add_option("--items", t.items,
                  "Pairs of mqar, words of selective_copying; with several each batch takes one")
       ->delimiter(',')
-      ->check(whole)
+      ->check(whole())
       ->group("Task");
   app.add_option("--filler", filler, "Between the queries of mqar")
       ->check(CLI::IsMember({"zero", "random"}))
@@ -103,90 +110,58 @@ bool parse(int argc, char** argv, Options& options, int& status) {
       ->delimiter(',')
       ->check(CLI::Validator(wrong_setting, "", "setting"))
       ->group("Task");
-  app.add_option("--test-instances", c.test_instances, "Of each test")->check(whole)->group("Task");
+  app.add_option("--test-instances", c.test_instances, "Of each test")
+      ->check(whole())
+      ->group("Task");
 
-  app.add_option("--mixer", c.mixer, "Where tokens meet")
+  app.add_option("--mixer", shape.mixer, "Where tokens meet")
       ->check(CLI::IsMember({"softmax", "rotary", "mamba2", "gated_delta_net"}))
       ->group("Model");
-  app.add_option("--weighting", c.weighting, "Of the levels; softmax has none")
+  app.add_option("--weighting", shape.weighting, "Of the levels; softmax has none")
       ->check(CLI::IsMember({"one_state", "softplus", "mixture", "mlp"}))
       ->group("Model");
-  app.add_option("--d-model", c.d_model, "Channels")->check(whole)->group("Model");
-  app.add_option("--heads", c.heads, "Heads of the mixer")->check(whole)->group("Model");
-  app.add_option("--key-size", c.key_size, "Keys of a head; 0 for d_model / heads")
-      ->check(count)
-      ->group("Model");
-  app.add_option("--expand", c.expand, "Values of all heads / d_model")
-      ->check(whole)
-      ->group("Model");
-  app.add_option("--blocks", c.blocks, "Residual blocks")->check(whole)->group("Model");
-  app.add_option("--levels", c.levels,
+  add_sizes(app, shape, expand);
+  app.add_option("--levels", shape.sizes.levels,
                  "Level weights of a head, the last for all older tokens; 0 for the longest test")
       ->check(CLI::Range(0, 64))
       ->group("Model");
-  app.add_flag("--tied", c.tied, "The embedding is the head, too")->group("Model");
+  add_training(app, t);
 
-  app.add_option("--batch", c.batch, "Sequences of a step")->check(whole)->group("Training");
-  app.add_option("--steps", c.steps, "Steps")->check(whole)->group("Training");
-  app.add_option("--warm-up", c.warm_up, "Steps in which the learning rate rises")
-      ->check(count)
-      ->group("Training");
-  app.add_option("--learning-rate", c.learning_rate, "Its peak, before it falls by a cosine")
-      ->check(real)
-      ->group("Training");
-  app.add_option("--weight-decay", c.weight_decay, "Of matrices")->check(real)->group("Training");
-  app.add_flag("--random-count", c.random_count,
-               "Each batch begins at a random count of tokens, so that levels meet elsewhere")
-      ->group("Training");
-  app.add_option("--gradient-norm", c.gradient_norm, "Longer gradients are shortened to it")
-      ->check(real)
-      ->group("Training");
-
-  app.add_option("--seed", options.first_seed, "The first seed")->check(count)->group("Run");
+  app.add_option("--seed", options.first_seed, "The first seed")->check(count())->group("Run");
   app.add_option("--seeds", options.seeds, "How many, one after the other")
-      ->check(whole)
-      ->group("Run");
-  app.add_option("--threads", options.threads, "Of one run")
-      ->check(CLI::Range(1, 1024))
+      ->check(whole())
       ->group("Run");
   app.add_flag("--mpi", options.mpi,
                "Share the sequences of a step out to the ranks of MPI (mpirun)")
       ->group("Run");
   app.add_option("--out", options.out, "Folder for results and checkpoints")->group("Run");
-  app.add_option("--save-every", options.save_every, "Steps between checkpoints; 0 for none")
-      ->check(count)
-      ->group("Run");
-  app.add_option("--report-every", options.report_every, "Seconds between lines of progress")
-      ->check(real)
-      ->group("Run");
+  add_run(app, options.run);
   app.add_flag("--print-results", options.print_results,
                "Print the names of the files that results are in, or will be, and do nothing else")
       ->group("Run");
 
   try {
     app.parse(argc, argv);
-    if (c.mixer == "softmax" || c.mixer == "rotary") c.weighting = "one_state";
     if (c.task == "text") {
-      c.vocabulary = 256;
+      shape.vocabulary = 256;
       if (c.text.empty()) throw CLI::RequiredError("--text");
     }
-    if (c.key_size == 0 && c.d_model % c.heads != 0) {
-      throw CLI::ValidationError("--heads", "does not divide --d-model; give --key-size");
-    }
-    if (c.expand * c.d_model % c.heads != 0) {
-      throw CLI::ValidationError("--heads", "does not divide --expand times --d-model");
-    }
+    complete_sizes(shape, expand);
   } catch (const CLI::ParseError& error) {
     status = app.exit(error);
     return false;
   }
   c.random_filler = filler == "random";
-  if (c.key_size == 0) c.key_size = c.d_model / c.heads;
   if (evaluations.empty()) {
-    for (const std::int64_t items : c.items) c.evaluations.push_back({c.length, items});
+    for (const std::int64_t items : t.items) c.evaluations.push_back({t.length, items});
   }
   for (const std::string& text : evaluations) {
-    c.evaluations.push_back(parse_setting(text, c.items.front()));
+    c.evaluations.push_back(parse_setting(text, t.items.front()));
+  }
+  if (shape.sizes.levels == 0) {
+    std::int64_t longest = t.length;
+    for (const Setting& setting : c.evaluations) longest = std::max(longest, setting.length);
+    shape.sizes.levels = levels_of(longest);
   }
   return true;
 }

@@ -25,10 +25,10 @@ function titled(name) {
   sub(/softplus/, "softplus(L . dl)", name)
   sub(/one_state/, "one state", name)
   # Of rows that end with levels and random_count.
-  sub(/one state 0 0$/, "one state", name)
-  sub(/ 0 0$/, ", a weight for every level", name)
-  sub(/ [0-9]+ 0$/, ", the last trained weight for all above", name)
-  sub(/ [0-9]+ 1$/, ", the same from random counts", name)
+  sub(/one state [0-9]+ [01]$/, "one state", name)
+  if (sub(/ 1$/, " levels, random counts", name) || sub(/ 0$/, " levels", name)) {
+    sub(/ [0-9]+ levels/, ",&", name)
+  }
   return name
 }
 function heading(name, number) {
