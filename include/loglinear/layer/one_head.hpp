@@ -14,7 +14,7 @@
 namespace loglinear {
 
 /// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
-/// `LogLinearAttention` derives from it. Each of its many members asks the head for one thing.
+/// `LogLinearAttention` derives from it. Each member delegates to the head.
 ///
 /// \tparam Head_  the engine, see layer/detail/head.hpp
 template <class Head_>
@@ -35,10 +35,10 @@ class OneHead {
   /// \{
   [[nodiscard]] const Vector& raw_read() const noexcept {
     return head_.workspace().read;
-  }  ///< no tanh
+  }  ///< before the tanh
   [[nodiscard]] const Vector& lambda() const noexcept {
     return head_.workspace().lambda;
-  }  ///< weights
+  }  ///< level weights
   /// \}
 
   /// \name A token, each level read apart
@@ -50,7 +50,7 @@ class OneHead {
   /// which is zero where there are none. So `lambda^T reads` is the raw read, to rounding. In the
   /// order `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A
   /// readout of your own can thus take the place of the mixture and the tanh, see `Cascade`. Costs
-  /// one read; nothing allocates.
+  /// one read; only `make_level_reads` allocates.
   /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
@@ -129,8 +129,8 @@ class OneHead {
     head_.advance_to(count);
   }
 
-  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Copies
+  /// the active levels, the newest leaves and the pending transitions; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
     moment.take(stream());
@@ -205,8 +205,8 @@ class OneHead {
   void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
   /// \}
 
-  /// The engine, for layers made of layers and for parts of streams. Call it in the mode in which
-  /// denormal numbers are zero.
+  /// The engine, for layers made of layers and for parts of streams. Use it only while a
+  /// `detail::FlushToZero` lives.
   [[nodiscard]] Head& as_head() noexcept { return head_; }
   [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
 

@@ -75,8 +75,8 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// The gradient of `sum(d_out * out)` of packed sequences; computes the states first, not the
-/// reads.
+/// The gradient of `sum(d_out * out)` of packed sequences. It computes the states again, but not
+/// the reads.
 ///
 /// \param in, cu_seqlens, options  as above
 /// \param initial  the state before each sequence
@@ -98,7 +98,7 @@ template <class Scalar>
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    const auto d_part = d_out.middleRows(first, count);  // it has a name, so that it is viewed
     SequenceGradients<Scalar> part =
         chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
     detail::for_each_array(
