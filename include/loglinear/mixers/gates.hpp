@@ -50,7 +50,8 @@ template <class Scalar>
   return out;
 }
 
-/// sg(z) = 1 - exp(-softplus(z)), from softplus(z). Eigen's expm1 divides 0 by 0 on the way.
+/// The derivative of softplus, sg(z) = 1 - exp(-softplus(z)), from softplus(z). Not by Eigen's
+/// expm1, which divides 0 by 0 on the way.
 template <class Softplus>
 [[nodiscard]] auto softplus_slope(const Eigen::ArrayBase<Softplus>& softplus) {
   using Scalar = typename Softplus::Scalar;
@@ -72,7 +73,7 @@ struct DecayGate {
     g = -(step.array().rowwise() * a_log.col(0).transpose().array().exp());
   }
 
-  /// From the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
+  /// Takes the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
   /// \return with respect to raw
   [[nodiscard]] RowMajorMatrix<Scalar> pullback(const RowMajorMatrix<Scalar>& d_step,
                                                 const RowMajorMatrix<Scalar>& d_g,
