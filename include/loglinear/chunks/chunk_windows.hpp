@@ -36,8 +36,8 @@ class ChunkWindows {
  public:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
-  /// chunks for some windows. No bit depends on the answer.
+  /// Whether windows are worth while: the source is concurrent, there are several threads, and
+  /// chunks enough for some windows. No bit depends on the answer.
   [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
     return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
            source.length() / chunk_size >= 8 * thread_count();
@@ -143,8 +143,8 @@ class ChunkWindows {
     });
     if (failure) failed_.note(chunk, std::move(failure));
   }
-  /// Takes block number n through the chunks from `first` to `end`. Asks the memory meanwhile for
-  /// what this thread begins thereafter.
+  /// Takes block number n through the chunks from `first` to `end`. Meanwhile it prefetches the
+  /// chunks that this thread begins next.
   void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
     Block& block = blocks_[static_cast<std::size_t>(n)];
     const Index count = static_cast<Index>(blocks_.size());

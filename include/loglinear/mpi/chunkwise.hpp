@@ -18,8 +18,8 @@
 
 namespace loglinear::detail {
 
-/// The reads of all heads, which are those of so many sequences; states and tape are changed where
-/// that has succeeded on all ranks.
+/// The reads of all heads of `sequences` sequences. States and tape change only if all ranks
+/// succeed.
 template <class Scalar>
 [[nodiscard]] std::vector<RowMajorMatrix<Scalar>> forward_on_ranks(
     const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads, Index sequences,
@@ -99,7 +99,7 @@ template <class Scalar>
   Eigen::Index chunk_size = 0;
   together(ranks, [&] {
     chunk_size = detail::chunk_size_of({options.chunk_size});
-    in.require_shapes(0, 1);  // but for the level weights
+    in.require_shapes(0, 1);  // all but the level weights
     if (in.length() > 0) {
       detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
       detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());

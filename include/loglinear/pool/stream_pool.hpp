@@ -166,7 +166,7 @@ class StreamPool {
                                        [&](int l) { return level(now, l, h); }),
           out, heads.rows(n));
     });
-    arena_.reserve(streams.size());  // the last that can fail
+    arena_.reserve(streams.size());  // after this only the room for `targets` can fail
     std::vector<Index> targets;
     targets.reserve(streams.size());
     for (const Index number : streams) targets.push_back(target_of(slot(number)));
@@ -182,7 +182,7 @@ class StreamPool {
     bool is_used = false;
     std::uint64_t size = 0;
     std::vector<double> magnitudes{};  // bounds of each head's norm
-    std::vector<Index> blocks{};       // of each level, all heads one after the other
+    std::vector<Index> blocks{};       // the block of each level, in it one head after the other
   };
 
   static const Options& checked(const Options& options) {
@@ -275,7 +275,7 @@ class StreamPool {
     }
     stream.magnitudes[array_index(head)] = token.magnitude();
   }
-  /// The same in the books.
+  /// Updates the stream's blocks and its size after `write` of all heads.
   void carry(Stream& stream, Index target) {
     const int landed = landing(stream);
     for (int l = 0; l < landed; ++l) arena_.give_back(stream.blocks[array_index(l)]);

@@ -31,7 +31,7 @@ struct HeadRows {
   }
 };
 
-/// Whether Eigen can have these rows where they are.
+/// Whether Eigen can view these rows where they lie.
 template <class Number>
 [[nodiscard]] bool has_rows(const HeadArray<Number>& array) {
   return (array.columns() <= 1 || array.strides()[3] == 1) &&

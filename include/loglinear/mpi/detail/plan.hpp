@@ -112,7 +112,7 @@ inline void require_same(const std::vector<RankFacts>& facts) {
   return plan;
 }
 
-/// What this rank says of its heads, which are those of so many sequences.
+/// What this rank says of its heads, those of `sequences` sequences.
 template <class Scalar>
 [[nodiscard]] RankFacts facts_of(const std::vector<const SequenceInputs<Scalar>*>& heads,
                                  Index sequences, Index d_k, Index d_v, int max_levels,
