@@ -29,7 +29,7 @@ namespace loglinear {
 /// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Tokens do not allocate; only the first call that starts threads does.
+/// head changes none of them. Tokens do not allocate, except to start threads and for an executor.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -99,8 +99,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
-  /// Only `make_workspace` and the first call that starts threads allocate. All throw as those of
-  /// `LogLinearAttention`; no head has changed then.
+  /// Only `make_workspace` allocates, apart from starting threads and from an executor. All throw
+  /// as those of `LogLinearAttention`; no head has changed then.
   /// \{
 
   /// All heads read in the layer's order and write. \return the output, overwritten by the next

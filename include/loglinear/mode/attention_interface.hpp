@@ -67,7 +67,7 @@ class Attention {
 
   /// \name A token
   /// These functions return the layer's own output, length d_model, which the next call overwrites.
-  /// They do not allocate; only the first call that starts threads does. Errors as in
+  /// They do not allocate, except to start threads and for an executor. Errors as in
   /// `LogLinearAttention`: std::invalid_argument before anything has changed.
   /// \{
 

@@ -33,7 +33,7 @@ namespace loglinear {
 /// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
 /// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
+/// object instead.
 ///
 /// With a narrow scalar, Eigen::bfloat16 or Eigen::half, levels are stored narrow and everything is
 /// computed in float: arguments and results are float, and a coefficient is rounded once for each
