@@ -23,7 +23,7 @@ class ChunkMapPullback {
   explicit ChunkMapPullback(ChunkMap<Scalar>& map)
       : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
 
-  /// After `ChunkMap::prepare_carry`.
+  /// Call it after `ChunkMap::prepare_carry`.
   void start() {
     decay_.start_pull_back();
     if (shape_.steps == 0) return;
@@ -107,7 +107,8 @@ class ChunkMapPullback {
   }
 
  private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  /// Adds to the gradients of written and sought what the states contribute through A = D -
+  /// written^T sought.
   void add_carries(Matrix& d_sought, Matrix& d_written) {
     if (kept_.is_formed) {
       product<Into::subtract>(map_.written(), d_transition_, d_sought);

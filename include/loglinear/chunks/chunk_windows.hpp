@@ -107,7 +107,7 @@ class ChunkWindows {
                   RowBlock<Scalar>(levels.level(l)));
       }
     }
-    /// Writes them to where they are among all columns, which is allocated.
+    /// Writes the columns to their place in `all`, whose levels are allocated.
     void put(Hierarchy<Scalar>& all) const {
       for (int l : levels.active()) {
         copy_rows(block_of(levels.level(l)),
@@ -122,7 +122,7 @@ class ChunkWindows {
                   [static_cast<std::size_t>(chunk % size_)];
   }
   [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
-  /// Tokens before it.
+  /// The number of tokens before a chunk.
   [[nodiscard]] std::uint64_t count(Index chunk) const {
     return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }

@@ -46,7 +46,7 @@ class Hierarchy {
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
-  /// One of the same shape before any token.
+  /// A hierarchy of the same shape before any token.
   [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_, 0, origin_}; }
 
   /// The active levels alone, at the same count.

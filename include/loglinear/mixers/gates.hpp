@@ -74,7 +74,7 @@ struct DecayGate {
   }
 
   /// Takes the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
-  /// \return with respect to raw
+  /// \return the gradient with respect to raw
   [[nodiscard]] RowMajorMatrix<Scalar> pullback(const RowMajorMatrix<Scalar>& d_step,
                                                 const RowMajorMatrix<Scalar>& d_g,
                                                 const Matrix<Scalar>& a_log,
@@ -106,7 +106,8 @@ template <class Scalar>
   }
   return softplus_of(z);
 }
-/// Its pullback; adds to the gradient of L. \return with respect to dl
+/// The pullback of `scaled_levels`; adds to the gradient of L. \return the gradient with respect to
+/// dl
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> scaled_levels_pullback(const RowMajorMatrix<Scalar>& dl,
                                                             const Matrix<Scalar>& scale,
@@ -139,7 +140,7 @@ template <class Scalar>
   }
   return x;
 }
-/// Its pullback. \return with respect to x
+/// The pullback of `unit_rows`. \return the gradient with respect to x
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> unit_rows_pullback(const RowMajorMatrix<Scalar>& x,
                                                         RowMajorMatrix<Scalar> d, Index width) {

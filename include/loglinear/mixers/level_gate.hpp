@@ -91,7 +91,7 @@ struct LevelGate {
     w.append(std::string(level_bias), outputs, 1);
   }
 
-  /// The pullback of `scaled`; adds to the gradient of L. \return with respect to dl
+  /// The pullback of `scaled`; adds to the gradient of L. \return the gradient with respect to dl
   [[nodiscard]] Rows scaled_pullback(const Matrix<Scalar>& scale, const Rows& d_lambda,
                                      Matrix<Scalar>& d_scale) const {
     return scaled_levels_pullback(dl, scale, lambda, d_lambda, d_scale);

@@ -22,10 +22,10 @@ struct LogLinearGatedDeltaNetOptions {
   Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
   double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
   Eigen::Index num_heads = 6;       ///< of queries and keys
-  Eigen::Index num_v_heads = 0;  ///< of values and states, a multiple of num_heads; 0 for as many
-  Eigen::Index head_dim = 256;   ///< length of a key, d_k
-  bool use_gate = true;          ///< whether there is an output gate, `g_proj`
-  bool use_short_conv = true;    ///< without, silu alone
+  Eigen::Index num_v_heads = 0;     ///< of values and states, a multiple of num_heads; 0: num_heads
+  Eigen::Index head_dim = 256;      ///< length of a key, d_k
+  bool use_gate = true;             ///< whether there is an output gate, `g_proj`
+  bool use_short_conv = true;       ///< without, silu alone
   /// beta in (0, 2) instead of (0, 1). The paper's `HGatedDeltaNet` ignores this option, whatever
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
   /// It is for mixers that were trained with it here.
@@ -45,7 +45,7 @@ struct LogLinearGatedDeltaNetOptions {
   double dt_init_floor = 1e-4;      ///< the lower bound of every initial step size, > 0
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 
-  /// The defaults of flash-linear-attention's layer where it is built without a model: norm_eps is
+  /// The defaults of flash-linear-attention's layer when it is built without a model: norm_eps is
   /// 1e-5.
   [[nodiscard]] static LogLinearGatedDeltaNetOptions of_layer() { return {.norm_eps = 1e-5}; }
 };

@@ -20,7 +20,7 @@ namespace loglinear {
 struct AttentionLayers {
   std::vector<Eigen::Index> layers = {};  ///< numbers of blocks from 0
   Eigen::Index num_heads = 1;             ///< divides hidden_size into an even head_dim
-  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0 for as many
+  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0: num_heads
   bool qkv_bias = false;          ///< whether q_proj, k_proj and v_proj have biases
   Eigen::Index window_size = 0;   ///< tokens that a token sees, itself included; 0 for all
   double rope_theta = 10000;      ///< base of the rotary positions, finite and > 0

@@ -85,9 +85,10 @@ namespace loglinear::mpi {
 /// them and for what differs between ranks; the message names the rank. std::runtime_error for
 /// other failures of a rank. Nothing is changed then, on any rank
 ///
-/// Costs what `loglinear::chunkwise` does for this rank's tokens; with the schedule `scan` also one
-/// more level, of d_k columns where there are rank-one updates, and memory for as many numbers as q
-/// has. docs/many_heads.md has the bytes of the messages.
+/// Costs what `loglinear::chunkwise` does for this rank's tokens. With the schedule `scan` the
+/// product of the transitions costs as much again as one level, of d_k columns where there are
+/// rank-one updates, and memory holds as many more numbers as q has. docs/many_heads.md has the
+/// bytes of the messages.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                                 LogLinearState<Scalar>& state,

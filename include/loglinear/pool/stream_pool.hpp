@@ -55,7 +55,8 @@ class StreamPool {
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
 
-  /// Begins an empty stream. \return its number, the lowest that is free
+  /// Begins an empty stream. Allocates where no number is free. \return its number, the lowest that
+  /// is free
   Index add() {
     Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
@@ -64,8 +65,8 @@ class StreamPool {
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream and keeps its blocks for others. Does not allocate, but the first time in a copy
-  /// of a pool. \throws std::invalid_argument for a number that no stream has
+  /// Ends a stream and keeps its blocks for others. Allocates at most the first time in a copy of a
+  /// pool. \throws std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
     arena_.reserve(0);
@@ -75,7 +76,8 @@ class StreamPool {
     std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
-  /// Begins a copy of a stream, which goes on from the same state; copies its active levels.
+  /// Begins a copy of a stream, which goes on from the same state. Copies its active levels;
+  /// allocates where the arena grows or no number is free.
   /// \return the number of the copy \throws std::invalid_argument for a number that no stream has
   Index fork(Index stream) {
     arena_.reserve(level_count(at(stream)));

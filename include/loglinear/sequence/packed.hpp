@@ -57,6 +57,8 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
 /// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+///
+/// Costs what `chunkwise` does for one sequence after the other, and copies the states.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   const std::vector<Eigen::Index>& cu_seqlens,
@@ -83,6 +85,8 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
 /// \param d_out    the gradient with respect to the reads, T x d_v
 /// \return the gradients; `state` holds those of all initial states, one below the other
 /// \throws std::invalid_argument as `chunkwise` above and `chunkwise_gradient` of one sequence
+///
+/// Costs what `chunkwise_gradient` without a tape does for one sequence after the other.
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,

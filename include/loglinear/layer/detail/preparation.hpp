@@ -152,7 +152,8 @@ class Preparation {
     require_finite("projection # of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet
+  /// checked.
   void prepare_read(Read& w) const {
     prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
@@ -160,7 +161,8 @@ class Preparation {
                    w.lambda);
   }
 
-  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
+  /// Computes from w.raw the transition, and the leaf, which is checked when it is about to be
+  /// written.
   void prepare_leaf(Read& w) const {
     inner_.prepare(rule_input(w), w.token);
     if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");

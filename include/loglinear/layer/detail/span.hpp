@@ -24,7 +24,7 @@ namespace loglinear::detail {
 
 inline constexpr Index span_chunk_size = 64;
 
-/// Puts `value` back as it was, unless told to keep what has become of it.
+/// Puts `value` back as it was at its construction, unless `keep` is called.
 template <class Type>
 class Rollback {
   /// Views of a head's weights and references to a head of several stay valid.

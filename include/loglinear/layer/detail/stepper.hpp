@@ -252,7 +252,7 @@ class Stepper {
     // What is below counts as 0: a square that vanishes must not be divided by.
     adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
   }
-  /// Some weights, whose mean and square begin at `first`.
+  /// Steps some weights, whose means and squares begin at `first`.
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
               Numbers& square, Scalar* weights) {

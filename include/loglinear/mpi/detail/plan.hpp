@@ -133,7 +133,7 @@ template <class Scalar>
   return facts;
 }
 
-/// Calls `work()` about head n of so many; an error names the head.
+/// Calls `work()`, which is about head n of `heads`; an error names the head.
 template <class Work>
 void about_head(std::size_t n, std::size_t heads, Work work) {
   handling<std::invalid_argument>(work, [&](const std::invalid_argument& error) {

@@ -121,7 +121,7 @@ class InputSource final : public TokenSource<Scalar> {
     const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
     if (all_finite(reads)) return;
     const Matrix refused = view_of(reads);
-    reads.setZero();  // nobody is to be left with what is not finite
+    reads.setZero();  // so that the caller sees no number that is not finite
     require_finite_reads(refused, first);
   }
 

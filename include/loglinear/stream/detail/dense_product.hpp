@@ -151,7 +151,7 @@ class DenseProduct {
       write_product(before, rows, columns, m, stride, of_column);
     }
   }
-  /// changed = P old diag(of_column), or without the latter where it is null.
+  /// changed = P old diag(of_column); a null `of_column` stands for ones.
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};

@@ -54,7 +54,7 @@ class LeafBuffer {
         keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
         values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
         factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
-  /// The same, ready to take as many tokens as the levels would.
+  /// The same, with memory for as many tokens as the levels would hold.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
 
@@ -283,7 +283,7 @@ class LeafBuffer {
 
   Index level_, leaves_;
   Index count_ = 0;
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now except for its factor
   RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;  // what keys are still to be multiplied by, of OneFactor kinds
 };

@@ -54,7 +54,7 @@ class LevelsMoment {
   std::vector<Scalar> active_{};  // lowest first
 };
 
-/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+/// Puts levels back as they were at its construction, unless `keep` is called. Allocates.
 template <class Levels>
 class LevelsRollback {
  public:

@@ -97,8 +97,8 @@ class PendingTiers {
     settle(levels);
     growth_ = (std::max)(1.0, growth);
   }
-  /// Before a carry of the buffer to level `landed`: the levels that it merges undergo all that is
-  /// pending for them.
+  /// Call it before a carry of the buffer to level `landed`: the levels that the carry merges
+  /// undergo all that is pending for them.
   template <class Levels>
   void settle_below(int landed, Levels& levels) {
     settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
@@ -153,7 +153,8 @@ class PendingTiers {
     for (Product& product : later_) product.reset();
   }
 
-  /// Becomes the other one, in this scalar; it was made for as many levels of the same shape.
+  /// Becomes a copy of the other one in this scalar; `other` was made for as many levels of the
+  /// same shape.
   template <class OtherKind, class OtherStored>
   void assign(const PendingTiers<OtherKind, OtherStored>& other) {
     fields(AssignField{}, *this, other);
@@ -182,7 +183,7 @@ class PendingTiers {
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
-  static constexpr Index some_updates = 16;  // as many as make products of matrices worth it
+  static constexpr Index some_updates = 16;  // from here on products of matrices pay
   static constexpr double most_growth = 1e9;
 
   [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }

@@ -17,7 +17,7 @@ struct ReadShape {
   Index tiers = 0;    // of levels with pending transitions in common
 };
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
+/// Whether a write takes products of the state with p; a read then forms them in the same pass.
 template <class Kind>
 inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
 

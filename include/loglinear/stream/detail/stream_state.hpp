@@ -80,11 +80,11 @@ class StreamState {
   [[nodiscard]] Tiers& tiers() { return tiers_; }
   /// \}
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  /// The number of tokens after which nothing is buffered any more; 0 if nothing is now.
   [[nodiscard]] Index until_flushed() const {
     return buffer_.count() == 0 ? 0 : capacity() - buffer_.count();
   }
-  /// Tokens between two such moments.
+  /// The number of tokens between two such moments.
   [[nodiscard]] Index capacity() const { return buffer_.capacity(); }
   /// The levels with nothing pending; all there is if nothing is buffered.
   [[nodiscard]] Levels& settled_levels() {
