@@ -34,8 +34,8 @@
 #ifndef LOGLINEAR_DETAIL_BASE_CPP20_HPP
 #define LOGLINEAR_DETAIL_BASE_CPP20_HPP
 
-// The first thing that a compiler says about an older standard is a sentence: every header begins
-// with this one or with one that does.
+// Every header includes this one first, or one that does, so that in an older standard the first
+// thing that a compiler says is a sentence.
 
 #if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
 #  error "loglinear needs C++20: compile with -std=c++20, or /std:c++20 for Visual C++"
@@ -272,7 +272,8 @@ inline constexpr bool is_row_major_memory = is_memory<Type, true>;
 template <class Type>
 inline constexpr bool is_column_major_memory = is_memory<Type, false>;
 
-/// Vectors and matrices of one number, in functions that each scalar has once.
+/// Vectors and matrices filled with one number, in functions that are compiled once for each
+/// scalar.
 template <class Scalar>
 [[nodiscard, gnu::noinline]] Vector<Scalar> filled(Index size, const Scalar& value) {
   Vector<Scalar> out(size);
@@ -302,7 +303,7 @@ inline constexpr int column_block = 64;
   return static_cast<std::size_t>(count);
 }
 
-/// Whether two numbers are the same to the last bit, where that is what is meant.
+/// Whether two numbers compare equal, for comparisons that are meant to be exact.
 template <class Scalar>
 [[nodiscard]] constexpr bool is_exactly(const Scalar& value, const Scalar& expected) {
   return std::equal_to<>{}(value, expected);
@@ -404,7 +405,7 @@ class HeadArray {
              detail::count_of({tokens, columns}), 1}};
   }
 
-  /// The same numbers, to be read.
+  /// A read-only view of the same numbers.
   operator HeadArray<const Scalar>() const requires(!std::is_const_v<Number>) {
     return {data_, sizes_, strides_};
   }
@@ -498,7 +499,7 @@ class RowBlock {
   Index rows_ = 0, cols_ = 0, stride_ = 0;
 };
 
-/// Its transpose, as the left operand of a product.
+/// The transpose of a block, as the left operand of a product.
 template <class Number>
 class TransposedBlock {
  public:
@@ -828,7 +829,7 @@ class TextStorage {
 };
 #endif
 
-/// What a value is told as in a message: few types, so that few functions are compiled.
+/// Converts a value to one of the few types of `TextPart`, so that few functions are compiled.
 template <class Value>
 [[nodiscard]] auto told(const Value& value) {
   if constexpr (std::is_convertible_v<const Value&, const char*>) {
@@ -887,8 +888,8 @@ class TextPart {
   Sort sort_ = Sort::words;
 };
 
-/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
-/// shortest way that reads back as the same number.
+/// A message made of parts one after the other: `Text("at most ", n, " tokens")`. Numbers are
+/// written in the shortest way that reads back as the same number.
 class Text {
  public:
   template <class... Parts>
@@ -941,7 +942,8 @@ class InvalidArgument final : public std::exception {
 #endif
 }
 
-/// The same of what is `told`; out of line, so that whoever checks an argument stays short.
+/// The same from values that `told` has converted; out of line, so that the code of checks stays
+/// short.
 template <class Value, class... Legal>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_told(std::string_view argument, Value value,
                                                       Legal... legal) {
@@ -972,7 +974,7 @@ template <class Value, class... Legal>
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
 /// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
 /// need no Eigen and do not allocate. They throw std::invalid_argument unless `max_levels` is 1 to
-/// 64 and a level is one of those; in a constant expression that is a compiler error.
+/// 64 and `level` is 0 to `max_levels - 1`; in a constant expression that is a compiler error.
 
 namespace loglinear {
 
@@ -993,14 +995,15 @@ constexpr void require_level(int level, int max_levels) {
 
 }  // namespace detail
 
-/// What the last level does when a carry adds a bucket of `2^(max_levels - 1)` tokens to it.
+/// What becomes of the last level's content when a carry brings a bucket of `2^(max_levels - 1)`
+/// tokens.
 enum class LastLevel {
-  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
-  forget,  ///< drops it: the last level holds the newest such bucket alone
-  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+  fold,    ///< all of it stays: nothing is ever lost, only resolution
+  forget,  ///< none of it stays: the last level holds the newest such bucket alone
+  halve,   ///< half of it stays: a bucket counts 1, 1/2, 1/4, ... as newer ones come
 };
 
-/// The fraction of what the last level holds that is left after `carries` more buckets.
+/// The fraction of the last level's content that is left after `carries` more such buckets.
 [[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
   if (policy == LastLevel::fold || carries == 0) return 1;
   if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
@@ -1030,11 +1033,11 @@ struct ReadOrderInfo {
   bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
   bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
 
-  /// Whether the own leaf is read where the carry takes it.
+  /// Whether the own leaf is read at the level to which the carry takes it.
   [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
 };
 
-/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+/// All read orders, in the order of `ReadOrder`. A new one needs its value there and its row here.
 inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
     {ReadOrder::before_push, "before_push", false, false},
     {ReadOrder::after_push, "after_push", true, false},
@@ -1051,7 +1054,7 @@ static_assert([] {
   }
   return true;
 }());
-/// Its name in texts.
+/// The name of an order in texts.
 [[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
   return info_of(order).name;
 }
@@ -1125,7 +1128,8 @@ struct Bucket {
   std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
 };
 
-/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 if the level is
+/// inactive.
 [[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
   detail::require_level_count(max_levels);
   detail::require_level(level, max_levels);
@@ -1339,12 +1343,12 @@ class TokenSource {
   [[nodiscard]] virtual Index length() const = 0;
   /// Whether `load` and `take_out` may be called for different chunks at the same time.
   [[nodiscard]] virtual bool is_concurrent() const { return false; }
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are, which also says where
-  /// reads go.
+  /// Fills `chunk` with `chunk.tokens` tokens from `first` on, except `out`. The result says where
+  /// q, k, v and lambda are, in the chunk or elsewhere, and where reads go; what is elsewhere need
+  /// not be filled.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
-  /// soon; does nothing where it is not known what that is.
+  /// Prefetches part `part` of `parts` of these tokens, which will be loaded soon. Does nothing if
+  /// the source does not know where they lie.
   virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
   /// The same before the gradient of these tokens is opened and they are loaded for it.
   virtual void foresee_gradient(Index /*first*/, Index /*tokens*/, Index /*part*/,
@@ -1987,8 +1991,8 @@ class HalfDecays {
     return earlier_.data() + (b - low_) * columns_;
   }
 
-  /// Adds to the gradient of the log decays what rows x of the later half and their gradients say:
-  /// row i counts for the moments from the middle up to a_i. `sum` is scratch.
+  /// Adds what rows x of the later half contribute to the gradient of the log decays: row i counts
+  /// for the moments from the middle up to a_i. `sum` is scratch.
   static void note_later(Moments a, RowRange rows, Index middle, Index high, const ConstBlock& x,
                          const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
     std::fill_n(sum.data(), sum.size(), Scalar(0));
@@ -1999,7 +2003,7 @@ class HalfDecays {
       add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
-  /// Likewise of the earlier half: row j counts for the moments after b_j.
+  /// The same for the earlier half: row j counts for the moments after b_j.
   static void note_earlier(Moments b, RowRange rows, Index low, Index middle, const ConstBlock& x,
                            const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
     std::fill_n(sum.data(), sum.size(), Scalar(0));
@@ -2032,7 +2036,7 @@ class HalfDecays {
 
 namespace loglinear::detail {
 
-/// m becomes rows x columns, or a vector of so many; what it holds is not specified.
+/// m becomes rows x columns, or a vector of the given size; its coefficients are not specified.
 template <class Plain, class... Sizes>
 void resize(Plain& m, Sizes... sizes) {
   if ((sizes * ...) != m.size()) m.resize((Sizes{0} * sizes)...);
@@ -2063,8 +2067,8 @@ void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
 #define LOGLINEAR_DETAIL_BASE_UNROLL_HPP
 
 // GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
-// arrays, which it has to be told; else the sums of a kernel pass through the stack. A loop that is
-// unrolled then is one until then, and quicker to compile than its copies would be.
+// arrays, which it has to be told; else the sums of a kernel pass through the stack. Until then the
+// loop is one, which compiles faster than copies of its body would.
 #if defined(__GNUC__) && !defined(__clang__)
 #  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
 #else
@@ -2096,8 +2100,8 @@ enum class Into { replace, add, subtract, add_scaled, add_to_scaled };
   return into == Into::add_scaled || into == Into::add_to_scaled;
 }
 
-/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
-/// product, or of what it is added to, are multiplied by, where they are.
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`. `scale` multiplies the
+/// rows of the product, or of what it is added to, if `Into` says so.
 template <class Scalar>
 struct LeftOperand {
   const Scalar* data;
@@ -2465,7 +2469,7 @@ class PairDecays {
     if (moments > 0) unit_[moments] = Scalar(1);
   }
 
-  /// From the decays of so many moments.
+  /// Computes the decays between all pairs from the decays of `moments` moments.
   void prepare(const Scalar* decays, Index moments) {
     constexpr Index width = packet_size<Scalar>;
     moments_ = moments;
@@ -2508,9 +2512,9 @@ class PairDecays {
 
   /// The pullback of `decay`: from the gradient of decayed pairs to that of the pairs, in place,
   /// and of the logarithms of the decays, which is added to `d_log`. \p g holds the pairs, before
-  /// they were decayed or after. A pair counts for all moments after b_j up to a_i. From the last
-  /// moment down, `sums_` holds at each moment what the rows at or after this one have from what
-  /// was written then; what it has from later moments is not looked at any more.
+  /// they were decayed or after. A pair counts for all moments after b_j up to a_i. Going down from
+  /// the last moment, `sums_` holds for each moment b the terms of what was written at b and is
+  /// read at or after the current moment. Entries of later moments are not read any more.
   void pull_back(const ConstBlock& g, bool is_decayed, const Block& d_g, Moments a, Moments b,
                  Scalar* d_log) {
     std::fill_n(sums_.data(), sums_.size(), Scalar(0));
@@ -2632,8 +2636,9 @@ void product_of_transposed_pairs(const Operand<Scalar>& pairs, Moments a, Moment
   }
 }
 
-/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
-/// triangle has anything between what a row sees and what it does not.
+/// result (+-)= pairs triangle where the result counts, for a lower or an upper triangular matrix.
+/// Only pairs that count are used: others do not enter there with an upper triangle, and are taken
+/// for zero with a lower one.
 template <Into into, class Scalar>
 void product_within_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
                           const Operand<Scalar>& triangle, const RowBlock<Scalar>& result) {
@@ -2697,8 +2702,8 @@ struct OuterProduct {
   Scalar factor{1};
 };
 
-/// What a matrix is multiplied by: row i by factor of_row[i], where null is 1 for all, and column j
-/// by of_column[j], where that is said to be used.
+/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
+/// column j by of_column[j] in functions with `ScalesColumns`.
 template <class Scalar>
 struct Scaling {
   Scalar factor{1};
@@ -2949,7 +2954,7 @@ class ChunkDecay {
   /// \name The same without decays, where there is not one for each row
   /// \{
 
-  /// Before `gram_of_seen` with the rows y.
+  /// Call it before `gram_of_seen` with the rows y.
   void prepare_right(const ConstBlock& y) {
     transpose_into(y, Block(right_transposed_).leftCols(y.rows()));
   }
@@ -2979,7 +2984,7 @@ class ChunkDecay {
     product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
   }
 
-  /// Before the pullbacks of one chunk.
+  /// Call it before the pullbacks of one chunk.
   void start_pull_back() {
     Block(d_until_).setZero();
     Block(d_after_).setZero();
@@ -2990,7 +2995,8 @@ class ChunkDecay {
                             const Block& d_x) {
     pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
   }
-  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  /// The part of it that one row at moment a contributes to the decays, where there is one for all
+  /// rows.
   void note_from_start(Index a, const Scalar& d_log) {
     if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
@@ -3059,8 +3065,8 @@ class ChunkDecay {
     }
   }
 
-  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
-  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds the gradient of the logarithm of
+  /// each row's factors, for all columns together or each for itself, to the row of notes.
   void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
                       const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
     if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);
@@ -3216,10 +3222,10 @@ class ChunkMap {
     Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
     Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
     bool is_formed = false;
-    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
+    std::vector<Matrix> found_states{};  // if not: F S of each older state, (p D) S for delta rules
   };
-  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
-  /// precedes.
+  /// Exchanges what is kept. Call it after a pass for states, and again before the pass for
+  /// gradients of the same chunk.
   void swap_kept(Kept& kept) { std::swap(kept_, kept); }
 
   /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
@@ -3240,7 +3246,7 @@ class ChunkMap {
     if (!reads) return;
     if (has_plain_scores()) decay_.prepare_right(rows.k);
     if (has_plain_scores() && pass == Pass::reads) return;
-    // Whoever weighs scores may look at more of them than there are.
+    // The weighting of scores may read beyond the last of them, see `weight_scores`.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
     if (has_plain_scores()) return fold_scores(0, query_key_);
@@ -3254,8 +3260,8 @@ class ChunkMap {
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
-  /// reads there are no `scores` then but those of a few queries at a time.
+  /// Whether scores and queries are without their decays, which are factors beside them. A pass for
+  /// reads then has no `scores`; `fold_scores` gives those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -3280,7 +3286,8 @@ class ChunkMap {
     return shape_.decays > 0 ? ConstBlock(kept_.decayed_keys) : rows_.k;
   }
 
-  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
+  /// Decides whether A is worth forming. Call it before `carry`, or its pullback, of `states` older
+  /// states.
   void prepare_carry(Index states) {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
@@ -3295,7 +3302,7 @@ class ChunkMap {
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
     carry(s, to, kept_.found_states[n], carried_);
   }
-  /// The same for some columns of any older state, by memory for what lies between.
+  /// The same for some value columns of any older state; `found` and `carried` are scratch.
   void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried) const {
     if (kept_.is_formed) {
       resize(carried, s.rows(), s.cols());
@@ -3415,10 +3422,10 @@ class ChunkMap {
 
 namespace loglinear::detail {
 
-/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
-/// or the gradient with respect to them. Of a stretch of tokens that is computed apart, which
-/// begins after `origin` others, it holds the levels that have any of them: what is older counts as
-/// zero.
+/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active; or
+/// the gradient with respect to them. For a stretch of tokens that is computed apart and begins
+/// after `origin` others, it holds only the levels with tokens of the stretch; what is older counts
+/// as zero.
 template <class Scalar>
 class Hierarchy {
  public:
@@ -3450,7 +3457,7 @@ class Hierarchy {
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
-  /// One of the same shape before any token.
+  /// A hierarchy of the same shape before any token.
   [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_, 0, origin_}; }
 
   /// The active levels alone, at the same count.
@@ -3537,8 +3544,8 @@ class LevelRuns {
     Index begin, size;
   };
 
-  /// Becomes those of so many tokens; does nothing for one whole chunk after another, all of which
-  /// have the same.
+  /// Computes the stretches of `tokens` tokens. Whole chunks one after the other all have the same,
+  /// so that nothing is done for them.
   void prepare(const LevelMask& mask, Index tokens) {
     const bool is_regular = is_same_for_all_chunks(mask, tokens);
     if (is_regular && is_regular_ && tokens == tokens_) return;
@@ -3570,7 +3577,7 @@ class LevelRuns {
   }
 
   std::vector<Run> runs_{};
-  std::vector<std::size_t> first_{};  // of each query's
+  std::vector<std::size_t> first_{};  // where the runs of each query begin
   bool is_regular_ = false;
   Index tokens_ = 0;
 };
@@ -3579,8 +3586,9 @@ class LevelRuns {
 /// not seen, of `leaves` columns a token. `factors(t)` is what row i of the scores is to be
 /// multiplied by, or null for all rows. `lambda` has the rows of the whole chunk.
 ///
-/// What is not seen of scores and factors may be any numbers, but it must be numbers. `spare` more
-/// of them must lie behind the last row, and behind that of `weighted`, where they are overwritten.
+/// Scores and factors that are not seen may have any value, but must be initialised. `spare` more
+/// numbers must lie behind the last row of the scores, and behind that of `weighted`, where they
+/// are overwritten.
 template <class Scalar, class Factors>
 void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, Index leaves,
                    const std::type_identity_t<ConstRowBlock<Scalar>>& scores,
@@ -3658,8 +3666,8 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
 
 namespace loglinear::detail {
 
-/// Value columns [first, first + size) that states go through chunks for, and memory for what is
-/// computed meanwhile.
+/// The value columns [first, first + size) of the states, which go through chunks together, and
+/// scratch memory for that.
 template <class Scalar>
 struct ValueColumns {
   Index first, size;
@@ -3730,13 +3738,13 @@ class ValueMix {
     return decays_ ? ConstBlock(ended_values_) : v;
   }
 
-  /// Before states are read: out = the mix under the lower triangular weights w, or 0 where it has
-  /// to wait until what is read of the states has decayed.
+  /// Call it before states are read: out = the mix under the lower triangular weights w. Where
+  /// values decay it is 0, since what is read of the states has to decay first.
   void begin_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) const {
     if (decays_) return out.setZero();
     product_of_pairs<Into::replace>(w, queries_at_, leaves_at_, v, out);
   }
-  /// After they were read.
+  /// Call it after states were read. Where values decay, it decays what was read and adds the mix.
   void end_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) {
     if (!decays_) return;
     decay_from_start(out);
@@ -4006,7 +4014,8 @@ struct FloatingPointControl {
   }
   static void write(Word) noexcept {}
 #endif
-  /// From now on this thread computes as the one that has read `word`; its flags are its own.
+  /// From now on this thread computes in the mode of the thread that has read `word`. Its flags
+  /// stay.
   static void follow(Word word) noexcept {
     write((word & ~raised) | (read() & raised));
   }
@@ -4019,11 +4028,11 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
                                          std::is_same_v<Scalar, double>);
 
 /// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
-/// with the exception flags that operations have raised meanwhile. One inside another costs a look
-/// at the register.
+/// with the exception flags that operations have raised meanwhile. One inside another only reads
+/// the register.
 ///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start
-/// that are not the library's.
+/// A thread inherits the mode of the one that starts it and keeps it: call `pause` before threads
+/// are started that are not the library's.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;
@@ -4131,15 +4140,15 @@ class ChunkStep {
     mix_.prepare(chunk_, rows_.v);
   }
 
-  /// The first part of a pass for reads or for states, which asks for no level of the states, only
-  /// for `before`, the number of their tokens.
+  /// The first part of a pass for reads or for states. It needs no level of the states, only
+  /// `before`, the number of tokens before the chunk.
   void begin(int max_levels, std::uint64_t before, bool reads) {
     if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
   }
-  /// The second part, for some value columns, which do not meet others: `states` has these alone
-  /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
-  /// at once. Calls `foresee` as `advance` does.
+  /// The second part, for some value columns: `states` has these alone; it is read if `reads`, and
+  /// goes through the chunk. Columns do not depend on each other, so that threads may take
+  /// different ones at the same time. Calls `foresee` as `advance` does.
   template <class Foresee>
   void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
             Foresee foresee) const {
@@ -4154,7 +4163,7 @@ class ChunkStep {
     copy_rows(ConstBlock(columns.reads), all);
     merge(states, states, columns, next_part);
   }
-  /// The third part, once all columns are through, where there are reads.
+  /// The third part of a pass for reads, once all columns are through.
   void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
   /// The states after the chunk from those before it, in place.
@@ -4175,7 +4184,8 @@ class ChunkStep {
     merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
 
-  /// Both, in place: each level is taken on right after it was read, while it is near.
+  /// Reads and advances in place: each level goes through the chunk right after it was read, while
+  /// it is in the cache.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
@@ -4280,7 +4290,7 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
-  /// Takes each level through the chunk right after it was read, while it is near.
+  /// Takes each level through the chunk right after it was read, while it is in the cache.
   template <class Before>
   void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
                    const Block& out, Before&& before_stretch) const {
@@ -4301,13 +4311,14 @@ class ChunkStep {
                                 out.middleRows(first, size), columns.lambda.data() + first);
     }
   }
-  /// After the transitions of the chunk what else an older state undergoes.
+  /// What an older state undergoes after the chunk's transitions.
   void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
     mix_.carry(state, columns.first);
     clear_negligible(state.data(), state.size());
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
-  /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
+  /// adds its own leaves. Of `states` it uses only the count, that before the chunk, and not the
+  /// levels.
   template <class Before>
   void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
              const ValueColumns<Scalar>& columns, Before&& before_rows) const {
@@ -4370,8 +4381,8 @@ class ChunkStep {
 
 namespace loglinear::detail {
 
-/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
-/// made of: `start`, then `carry` for every older state, then `finish`.
+/// The gradients of a chunk's tokens from those of the four matrices of chunk_map.hpp: call
+/// `start`, then `carry` for every older state, then `finish`.
 template <class Scalar>
 class ChunkMapPullback {
  public:
@@ -4385,7 +4396,7 @@ class ChunkMapPullback {
   explicit ChunkMapPullback(ChunkMap<Scalar>& map)
       : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
 
-  /// After `ChunkMap::prepare_carry`.
+  /// Call it after `ChunkMap::prepare_carry`.
   void start() {
     decay_.start_pull_back();
     if (shape_.steps == 0) return;
@@ -4397,8 +4408,8 @@ class ChunkMapPullback {
     }
   }
 
-  /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
+  /// d_s = A^T d_next for older state n, which is s before the chunk; notes the gradient of A. d_s
+  /// may be d_next itself.
   void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
@@ -4423,9 +4434,9 @@ class ChunkMapPullback {
     }
   }
 
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  /// Where scores and queries are plain, q has that of the queries already.
+  /// Writes the gradients of the chunk's q, k, u and p and adds to those of its log decays, from
+  /// those of scores, queries and keys, which it overwrites, and from what was noted of A. Where
+  /// scores and queries are plain, q already has that of the queries.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -4469,7 +4480,8 @@ class ChunkMapPullback {
   }
 
  private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  /// Adds to the gradients of written and sought what the states contribute through A = D -
+  /// written^T sought.
   void add_carries(Matrix& d_sought, Matrix& d_written) {
     if (kept_.is_formed) {
       product<Into::subtract>(map_.written(), d_transition_, d_sought);
@@ -4562,8 +4574,8 @@ class ChunkMapPullback {
 #ifndef LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
 #define LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
 
-// What the columns of a matrix have to do with those of another, and the columns themselves under
-// weights: the pullback of reads of many queries, one a column.
+// Products of the columns of one matrix with those of another, and its columns added to a third
+// under weights: the pullback of reads of many queries, one a column.
 
 namespace loglinear::detail {
 
@@ -4635,9 +4647,10 @@ class ChunkStepPullback {
   explicit ChunkStepPullback(ChunkStep<Scalar>& step)
       : step_(step), map_(step.map()), shape_(step.shape()) {}
 
-  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
-  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`. Calls
-  /// `foresee(part, parts)` now and then, each part once.
+  /// `gradient` holds the gradient of the states after the chunk, and in the end that of `states`,
+  /// the ones before it. `targets` says where the gradient of the reads is. The gradient of the
+  /// chunk goes to `d_chunk` and `targets`. Calls `foresee(part, parts)` now and then, each part
+  /// once.
   template <class Foresee>
   void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                   const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
@@ -4664,7 +4677,7 @@ class ChunkStepPullback {
     return m;
   }
 
-  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  /// Writes what the states after the chunk contribute to the gradients of keys and values.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
@@ -4800,7 +4813,7 @@ struct ChunkwiseTape {
   std::vector<Index> begins{};
   std::vector<Hierarchy<Scalar>> kept{};
 
-  /// Before the first chunk of so many.
+  /// Begins the tape of a pass over `chunks` chunks.
   void start(Index chunks) {
     interval = 1 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks))) / 2;
     begins.clear();
@@ -4810,7 +4823,8 @@ struct ChunkwiseTape {
     if (is_due()) kept.push_back(states.snapshot());
     begins.push_back(first);
   }
-  /// The same with memory for the states, those after `count` tokens, instead of their numbers.
+  /// The same, but only allocates memory for the states, those after `count` tokens; the caller
+  /// fills it.
   void allocate(Index first, std::uint64_t count, const Hierarchy<Scalar>& like) {
     if (is_due()) {
       kept.push_back(like.empty());
@@ -5039,8 +5053,8 @@ inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
 }
 
-/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
-/// a number multiply to an Index.
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: the product of two of them, 64 levels
+/// and the bytes of a number fits in an Index.
 inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
 
 inline void require_length(std::string_view argument, Index value) {
@@ -5080,7 +5094,7 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
-/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+/// Calls `visit` with every coefficient, for expressions that do not lie in memory.
 template <class Derived, class Visit>
 void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
   for (Index j = 0; j < values.cols(); ++j) {
@@ -5295,7 +5309,7 @@ class LoopBody {
 // The threads of the library. They are started when a loop first asks for them, sleep while there
 // is no loop, and are joined when the program ends. No mutex and no condition variable: their
 // headers would cost every program more to compile than <thread> does. For the same reason all of
-// it is templates, of what a pass is called by: a program without loops compiles none of them.
+// it is templates over the type of a loop's body: a program without loops compiles none of them.
 
 #ifdef __STDCPP_THREADS__
 // <thread> uses names that are macros under windows.h.
@@ -5331,9 +5345,9 @@ inline constexpr int thread_limit = 1024;
       std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{thread_limit}));
 }
 
-/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
-/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
-/// passes of the others.
+/// One loop at a time. Each of P threads has a slice of the passes. For a given number of passes it
+/// is always the same slice, so that what a pass works on stays in the cache of one processor. A
+/// thread that is done takes over passes of the others.
 ///
 /// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
 /// Everything else about the loop is written while the gate is closed and nobody is inside.
@@ -5447,8 +5461,8 @@ class ThreadPool {
   std::vector<std::thread> workers_{};
 };
 
-/// The pool of this program, and of a process that it forks into, which has no other threads: what
-/// it had of the pool stays behind.
+/// The pool of this program. A process that it forks has none of the pool's threads: it leaves the
+/// old pool behind and makes its own.
 template <class Body>
 class ProgramPool {
   using Pool = ThreadPool<Body>;
@@ -5534,9 +5548,9 @@ using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
 
 namespace detail {
 
-/// The one place for threads.
+/// The settings of threads, one for the whole program.
 struct ThreadSettings {
-  std::atomic<int> threads{0};  // 0 before anybody has said
+  std::atomic<int> threads{0};  // 0 until it is known
   Executor executor{};
 };
 [[nodiscard]] inline ThreadSettings& thread_settings() {
@@ -5569,7 +5583,7 @@ inline void set_thread_count(int count) {
 
 /// Replaces the library's threads by the caller's executor, for the whole program; an empty one
 /// brings them back. Do not call it while a call of the library runs on another thread. The
-/// executor is asked where `thread_count()` is at least 2; its value does not matter otherwise.
+/// executor is used wherever `thread_count()` is at least 2, whatever its value.
 inline void set_executor(Executor executor) {
   detail::thread_settings().executor = std::move(executor);
 }
@@ -5699,8 +5713,8 @@ class ChunkWindows {
  public:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
-  /// chunks for some windows. No bit depends on the answer.
+  /// Whether windows are worth while: the source is concurrent, there are several threads, and
+  /// chunks enough for some windows. No bit depends on the answer.
   [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
     return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
            source.length() / chunk_size >= 8 * thread_count();
@@ -5770,7 +5784,7 @@ class ChunkWindows {
                   RowBlock<Scalar>(levels.level(l)));
       }
     }
-    /// Writes them to where they are among all columns, which is allocated.
+    /// Writes the columns to their place in `all`, whose levels are allocated.
     void put(Hierarchy<Scalar>& all) const {
       for (int l : levels.active()) {
         copy_rows(block_of(levels.level(l)),
@@ -5785,7 +5799,7 @@ class ChunkWindows {
                   [static_cast<std::size_t>(chunk % size_)];
   }
   [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
-  /// Tokens before it.
+  /// The number of tokens before a chunk.
   [[nodiscard]] std::uint64_t count(Index chunk) const {
     return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }
@@ -5806,8 +5820,8 @@ class ChunkWindows {
     });
     if (failure) failed_.note(chunk, std::move(failure));
   }
-  /// Takes block number n through the chunks from `first` to `end`. Asks the memory meanwhile for
-  /// what this thread begins thereafter.
+  /// Takes block number n through the chunks from `first` to `end`. Meanwhile it prefetches the
+  /// chunks that this thread begins next.
   void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
     Block& block = blocks_[static_cast<std::size_t>(n)];
     const Index count = static_cast<Index>(blocks_.size());
@@ -6053,7 +6067,7 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   for (; first + N * width <= columns; first += N * width) {
     weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
   }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  // One pass over long rows rather than several, which would not read memory in its order.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
@@ -6125,8 +6139,8 @@ namespace loglinear::detail {
 template <class Scalar>
 class OneStateRun {
  public:
-  /// Whether the recurrence is the faster way: as long as S lies in a near cache, which is nearer
-  /// the more operations the products of a chunk need beside those of the recurrence. Measured with
+  /// Whether the recurrence is the faster way. It is faster while S fits into a near cache; how
+  /// large S may be depends on how many more operations the products of a chunk need. Measured with
   /// 16 and 32 registers of 4 to 16 floats, S of 16 x 16 to 256 x 256.
   [[nodiscard]] static bool is_faster(const SequenceShape& shape, int max_levels) {
     const bool is_plain = shape.steps == 0 && shape.decays <= 1;
@@ -6154,8 +6168,8 @@ class OneStateRun {
   OneStateRun(const OneStateRun&) = delete;
   OneStateRun& operator=(const OneStateRun&) = delete;
 
-  /// Takes the `tokens` tokens from `first` on, and reads them, to where the source wants them, if
-  /// `reads`.
+  /// Takes the `tokens` tokens from `first` on. If `reads`, it writes their reads to where the
+  /// source wants them.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
             Hierarchy<Scalar>& states) {
     chunk_.tokens = tokens;
@@ -6316,15 +6330,15 @@ template <class Scalar>
 void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                     Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
 
-/// From the gradient with respect to the reads, which the source gives, and to the final states to
-/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
-/// end. The states between those on the tape are computed again.
+/// Computes all gradients from that with respect to the reads, which the source gives, and that
+/// with respect to the final states, which `gradient` holds. In the end `gradient` holds that with
+/// respect to the initial states. The states between those on the tape are computed again.
 template <class Scalar>
 void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                       const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
 
-/// Calls `step(first, tokens)`, which takes the states over its tokens, for one chunk after the
-/// other, each up to the next multiple of its size in the stream.
+/// Calls `step(first, tokens)`, which takes the states through these tokens, for one chunk after
+/// the other. A chunk ends at the next position in the stream that is a multiple of `chunk_size`.
 template <class Scalar, class Step>
 void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& states,
                     ChunkwiseTape<Scalar>* tape, Step step) {
@@ -6337,7 +6351,7 @@ void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& sta
   }
 }
 
-/// Both with what they have in common.
+/// The forward pass and its pullback, with the memory that both need.
 template <class Scalar>
 class ChunkwiseRun {
  public:
@@ -6363,7 +6377,7 @@ class ChunkwiseRun {
   void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     ChunkStepPullback<Scalar> pull_back(step_);
     Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<Hierarchy<Scalar>> before;  // the states before each chunk between two on the tape
     std::vector<typename ChunkMap<Scalar>::Kept> kept;
     std::size_t end = tape.begins.size();
     for (std::size_t n = tape.kept.size(); n-- > 0;) {
@@ -6396,7 +6410,8 @@ class ChunkwiseRun {
  private:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  /// Loads the chunk that begins with token `first` and ends at the next multiple of the chunk
+  /// size.
   void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
     const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
     step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
@@ -6455,8 +6470,9 @@ void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weigh
 #ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 #define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
-// What a program that links the library of runtime/ need not compile itself: with LOGLINEAR_RUNTIME
-// the chunkwise algorithm for float and double is declared here, and defined in runtime/chunks.cpp.
+// A program that links the library of runtime/ need not compile the chunkwise algorithm itself:
+// with LOGLINEAR_RUNTIME it is declared here for float and double, and runtime/chunks.cpp defines
+// it.
 
 /// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
 /// them.
@@ -6584,8 +6600,8 @@ namespace loglinear {
 
 namespace detail {
 
-/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
-/// own.
+/// The stride type of a SequenceArray. It tells a SequenceArray, which may own its numbers, from
+/// every other Eigen::Map.
 class ArrayStride : public Eigen::OuterStride<> {
  public:
   using Eigen::OuterStride<>::OuterStride;
@@ -6593,7 +6609,7 @@ class ArrayStride : public Eigen::OuterStride<> {
 template <class Scalar>
 using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
 
-/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
+/// Whether the numbers of an Eigen object lie outside it, so that they outlive it.
 template <class Type>
 inline constexpr bool refers_elsewhere = false;
 template <class Plain, int Options, class Stride>
@@ -6609,7 +6625,7 @@ template <class All, int Size>
 inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
     refers_elsewhere<std::remove_const_t<All>>;
 
-/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+/// Whether an Eigen object may hold a copy of what it was made from, which is destroyed with it.
 template <class Type>
 inline constexpr bool may_hold_a_copy = false;
 template <class Plain, int Options, class Stride>
@@ -6654,7 +6670,7 @@ concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
   memory.size();
 };
 
-/// What a SequenceArray owns; a base of it so that it is there before the view of it.
+/// What a SequenceArray owns. It is a base class so that it is constructed before the view of it.
 template <class Scalar>
 struct OwnedRows {
   RowMajorMatrix<Scalar> owned_{};
@@ -6662,8 +6678,8 @@ struct OwnedRows {
 
 }  // namespace detail
 
-/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
-/// they lie, and else a matrix of its own.
+/// One array of a sequence, a row a token: a view of the caller's numbers where their layout allows
+/// it, otherwise a matrix of its own.
 ///
 /// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
 ///   Map, Ref or Block of such a matrix, a column of any stride.
@@ -6828,7 +6844,8 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
   };
   const Index size = log.size();
   if (log.cols() == 1 && to.outerStride() == 1) {
-    // One column, which packets run down; one with gaps is gathered, so that it has the same bits.
+    // Eigen's packets run down one column. A column with gaps is gathered first, so that it has the
+    // same bits.
     Vector<Scalar> gathered;
     const Scalar* from = log.derived().data();
     if (const Index stride = log.derived().outerStride(); stride != 1) {
@@ -6908,7 +6925,7 @@ struct SequenceInputs {
 
   /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
   /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
-  /// for an array whose rows are not so many a token
+  /// for an array whose number of rows is no multiple of length()
   [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
     return slice_of<false>(*this, first, count);
   }
@@ -7049,8 +7066,8 @@ struct SequenceInputs {
   }
 };
 
-/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
-/// such. Level weights that are not read have gradient 0.
+/// Gradients with respect to `SequenceInputs`, of the same shapes. Those of g and g_value are with
+/// respect to the log decays, not to the decays. Level weights that are not read have gradient 0.
 template <class Scalar>
 struct SequenceGradients {
   using Matrix = detail::RowMajorMatrix<Scalar>;
@@ -7068,7 +7085,8 @@ struct SequenceGradients {
   /// inactive; without rows if there was no initial state.
   Matrix state;
 
-  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  /// Memory for the gradients with respect to `in`; those of level weights are set to zero.
+  /// Allocates.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
     SequenceGradients sized{};
     detail::for_each_array([](const char*, const auto& input,
@@ -7090,8 +7108,8 @@ struct SequenceGradients {
 
 namespace loglinear::detail {
 
-/// Whether the numbers of tokens [first, first + tokens) are finite, of lambda those of so many
-/// levels; decays of -infinity count as not.
+/// Whether the numbers of tokens [first, first + tokens) are finite, in lambda those of the first
+/// `levels` columns. Log decays of -infinity count as not finite.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const SequenceInputs<Scalar>& in, Index levels, Index first,
                               Index tokens) {
@@ -7193,14 +7211,14 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] Index length() const override { return in_.length(); }
   [[nodiscard]] bool is_concurrent() const override { return true; }
 
-  /// Checks all numbers at once, and never again.
+  /// Checks all numbers now, so that `load` need not.
   void require_numbers() {
     in_.require_numbers(static_cast<int>(weights_));
     is_checked_ = true;
   }
 
-  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
-  /// may yet be a decay of -infinity.
+  /// Checks the chunk's numbers while they are in the cache. If one is not finite, it checks all
+  /// arrays, since a log decay may be -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
@@ -7264,7 +7282,7 @@ class InputSource final : public TokenSource<Scalar> {
     const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
     if (all_finite(reads)) return;
     const Matrix refused = view_of(reads);
-    reads.setZero();  // nobody is to be left with what is not finite
+    reads.setZero();  // so that the caller sees no number that is not finite
     require_finite_reads(refused, first);
   }
 
@@ -7312,7 +7330,7 @@ class InputSource final : public TokenSource<Scalar> {
     known_end_ = first + tokens;
     return false;
   }
-  /// Asks the memory for the rows from `begin` to `end`.
+  /// Prefetches the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
     for (Index i = begin; i < end; ++i) {
@@ -7343,7 +7361,7 @@ class InputSource final : public TokenSource<Scalar> {
     }
   }
 
-  /// From b k and p = e^g k to k, b and g.
+  /// The gradients of k, b and g, from those of b k and p = e^g k.
   void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
     const Index d_k = in_.d_k();
     const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
@@ -7441,8 +7459,9 @@ struct Admitted {
 };
 
 /// Admits a token whose transition grows norms by at most `growth`, and whose leaf has the
-/// magnitude `leaf`. Throws where the running bound would pass the limit, and the magnitude that
-/// `measure(exactly)` returns would too, first roughly, then exactly measured.
+/// magnitude `leaf`. If the running bound would pass the limit, it takes the magnitude that
+/// `measure(exactly)` returns instead, first roughly, then exactly measured, and throws if that
+/// passes the limit, too.
 template <class Stored, class Measure>
 [[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
   const double limit = magnitude_limit<Stored>();
@@ -7665,7 +7684,7 @@ template <class Numbers>
   return {numbers, rows};
 }
 
-/// Several values of a kind, those from the second on: the first one is always as it was made.
+/// Several values of one type without the first, which always is as the constructor made it.
 template <class Values>
 struct LaterField {
   Values& values;
@@ -7675,7 +7694,7 @@ template <class Values>
   return {values};
 }
 
-/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
+/// to = from, converted where the scalars differ. `to` must have room for what `from` counts.
 struct AssignField {
   template <class To, class From>
   void operator()(const char*, CountField<To> to, CountField<From> from) const {
@@ -7782,7 +7801,7 @@ class LevelStorage {
   }
   LevelStorage(const LevelStorage&) = default;
   LevelStorage(LevelStorage&&) = default;
-  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  /// If it throws, nothing is changed. Does not allocate if both have as many coefficients.
   LevelStorage& operator=(const LevelStorage& other) {
     if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
       Coefficients coefficients(other.coefficients_);
@@ -7852,9 +7871,9 @@ class LevelStorage {
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
-// The levels of a LogLinearState with all that a layer does to them, hence many members. Nothing
-// here looks at its arguments but the constructor, `admit`, `add`, `replace` and `cast`, which
-// throw before anything has changed: the rest is checked in log_linear_state.hpp or by the layer.
+// The levels of a LogLinearState with all that a layer does to them, hence many members. Only the
+// constructor, `admit`, `add`, `replace`, `cast` and reading a checkpoint check their arguments;
+// log_linear_state.hpp or the layer checks those of the other members.
 
 namespace loglinear::detail {
 
@@ -7959,7 +7978,7 @@ class Levels {
   void undergo(int l, const Product& product, Accumulator* scratch) {
     product.apply(data(l), d_k(), d_v(), scratch);
   }
-  /// Takes note of what a leaf or a transition makes of the magnitude; and of a token written.
+  /// `defer` notes the magnitude after a leaf or a transition; `count` also counts one more token.
   void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
   void count(double magnitude) noexcept { account_ = {account_.size + 1, magnitude}; }
 
@@ -8039,7 +8058,7 @@ class Levels {
   void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
     fields(AssignField{}, *this, other);
   }
-  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  /// Goes back to an earlier moment: `active` holds the levels that were active then, lowest first.
   void restore(const LevelsAccount& account, const Scalar* active) noexcept {
     const std::uint64_t kept = active_mask(account.size, max_levels());
     for (int l : active_levels()) {
@@ -8096,7 +8115,8 @@ class Levels {
       require_between("the magnitude of the levels", self.norm(), 0.0, limit);
       const double measured = measure();
       require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      // Rounding may have made the bound a little too small, for which the limit leaves a factor of
+      // 4. A bound that is much too small is replaced by what was measured.
       self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
     }
   }
@@ -8159,7 +8179,8 @@ template <class State>
 #ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 #define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+// m d of several row-major matrices m, summed under weights, and q^T m d of each: the pullback of a
+// read.
 
 namespace loglinear::detail {
 
@@ -8252,7 +8273,7 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
 
 namespace loglinear::detail {
 
-/// Whether a read is finite whatever the levels are in detail.
+/// Whether the bound of the levels' norm alone ensures that a read is finite.
 template <class Levels, class Scalar>
 [[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
                                 Index weight_count) {
@@ -8618,11 +8639,11 @@ struct ValueDecay {
 ///       steps.write_back(u.data(), gradient.u.data()...);
 ///     }
 ///
-/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type. In the second case each step writes the derivative with respect to its own argument
-/// to that transition; a kind whose members are not the arguments computes the members' derivatives
-/// after the step. The derivative with respect to a decay of 0 counts as 0. Which steps there are
-/// must not depend on the members.
+/// which is `S <- a S - u p^T S`. It is called without a gradient or with one, a transition of the
+/// same type. With a gradient each step writes to it the derivative with respect to the step's
+/// argument; a kind whose members are not the arguments computes the members' derivatives after the
+/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must not
+/// depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
@@ -9053,16 +9074,17 @@ namespace loglinear {
 /// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
 /// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
+/// object instead.
 ///
 /// With a narrow scalar, Eigen::bfloat16 or Eigen::half, levels are stored narrow and everything is
 /// computed in float: arguments and results are float, and a coefficient is rounded once for each
 /// operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, since rounding
 /// takes that back at each token: use a layer, which keeps such factors apart, instead of `undergo`
-/// for each token. bfloat16 has the range of float. Half numbers end at 65504: what would take the
-/// sum of the levels' Frobenius norms above a quarter of that is refused, in mid-stream. Equal
-/// leaves of unit vectors do so after 16,376 tokens, those of 64 coefficients of size 1 after 255.
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+/// for each token. bfloat16 has the range of float. Half numbers end at 65504: a call that would
+/// take the sum of the levels' Frobenius norms above a quarter of that throws, in mid-stream. Equal
+/// leaves of unit vectors k and v get there after 16,376 tokens, leaves of k and v of 64
+/// coefficients of size 1 after 255. Numbers below std::numeric_limits<Scalar>::min() count as
+/// zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -9097,7 +9119,7 @@ class LogLinearState {
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
-  /// Coefficients of all levels if they are, else 0.
+  /// The number of coefficients of all levels if the shape is fixed, else 0.
   static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
   static constexpr bool is_inline = Storage::is_inline;
@@ -9167,11 +9189,11 @@ class LogLinearState {
   void reset() noexcept { levels_.reset(); }
 
   /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
-  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
-  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
-  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
-  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
-  /// Does not allocate
+  /// undergone: each bucket falls whole into the level that holds its tokens at the new count.
+  /// `LastLevel` says what is left of the last level's content. An empty state jumps to the
+  /// beginning of a part of a stream that is computed apart; see `add`. \throws
+  /// std::invalid_argument unless count >= size(); nothing is changed then. O(active levels x d_k x
+  /// d_v) whatever the count. Does not allocate
   void advance_to(std::uint64_t count) {
     const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");
@@ -9338,7 +9360,7 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-/// The levels of a state, or of a layer, as a sequence form has them.
+/// Copies the levels of a state, or of a layer, into a `Hierarchy`.
 template <class State>
 auto hierarchy_of(const State& state) {
   using Scalar = typename State::Accumulator;
@@ -9359,7 +9381,7 @@ void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scala
   in.require_shapes(state.size(), state.max_levels());
 }
 
-/// The reads, T x d_v, to where `out` is.
+/// Writes the reads, T x d_v, to `out`.
 template <class Scalar>
 void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
                    ChunkwiseTape<Scalar>* tape, const RowBlock<Scalar>& out) {
@@ -9379,7 +9401,8 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 }  // namespace detail
 
 /// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute all states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) numbers together.
+/// again: the states before every n-th chunk, n being about half of log2(T / C), O(T / C d_k d_v)
+/// numbers together.
 template <class Scalar>
 struct SequenceTape {
   Eigen::Index chunk_size = 0;  ///< tokens of a chunk
@@ -9425,8 +9448,8 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 ///
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
-/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
-/// two chunks a thread are then in work.
+/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them; it
+/// then holds memory for about two chunks a thread.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,
@@ -9557,8 +9580,8 @@ namespace loglinear {
 
 namespace detail {
 
-/// Throws unless the states of a tape, whose members anybody can write to, are those before the
-/// chunks that it speaks of.
+/// Throws unless the states of a tape fit its chunks. The members are public, so a caller may have
+/// changed them.
 template <class Scalar>
 void require_whole(const SequenceTape<Scalar>& tape) {
   require_level_count(tape.max_levels);
@@ -9594,9 +9617,9 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
-///                 flattened row-major, max_levels x d_k d_v; without rows for zero. Only with a
-///                 tape of a pass that had a state. Give it the `SequenceGradients::state` of the
-///                 tokens that follow to differentiate a long sequence in pieces
+///                 flattened row-major, max_levels x d_k d_v; an absent array stands for zero. Only
+///                 with a tape of a pass that had a state. Give it the `SequenceGradients::state`
+///                 of the tokens that follow to differentiate a long sequence in pieces
 /// \return the gradients; those of g and g_value are with respect to the logarithms, and 0 where a
 /// log decay is -infinity
 /// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
@@ -9649,7 +9672,7 @@ template <class Scalar>
 
 namespace detail {
 
-/// Notes the states of a sequence without reading them.
+/// Notes the states of a sequence on the tape without computing reads.
 template <class Scalar>
 void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
                 SequenceTape<Scalar>& tape) {
@@ -9661,8 +9684,8 @@ void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
 
 }  // namespace detail
 
-/// Overload without a tape: computes the states first, not the reads, which takes up to a fifth
-/// longer.
+/// Overload without a tape: it computes the states again, but not the reads, and takes up to a
+/// fifth longer than with a tape.
 ///
 /// \param initial  the state before the tokens
 /// \param options  the size of chunks
@@ -9749,6 +9772,8 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
 /// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+///
+/// Costs what `chunkwise` does for one sequence after the other, and copies the states.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   const std::vector<Eigen::Index>& cu_seqlens,
@@ -9767,14 +9792,16 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// The gradient of `sum(d_out * out)` of packed sequences; computes the states first, not the
-/// reads.
+/// The gradient of `sum(d_out * out)` of packed sequences. It computes the states again, but not
+/// the reads.
 ///
 /// \param in, cu_seqlens, options  as above
 /// \param initial  the state before each sequence
 /// \param d_out    the gradient with respect to the reads, T x d_v
 /// \return the gradients; `state` holds those of all initial states, one below the other
 /// \throws std::invalid_argument as `chunkwise` above and `chunkwise_gradient` of one sequence
+///
+/// Costs what `chunkwise_gradient` without a tape does for one sequence after the other.
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
@@ -9790,7 +9817,7 @@ template <class Scalar>
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    const auto d_part = d_out.middleRows(first, count);  // it has a name, so that it is viewed
     SequenceGradients<Scalar> part =
         chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
     detail::for_each_array(
@@ -10000,7 +10027,7 @@ struct HeadRows {
   }
 };
 
-/// Whether Eigen can have these rows where they are.
+/// Whether Eigen can view these rows where they lie.
 template <class Number>
 [[nodiscard]] bool has_rows(const HeadArray<Number>& array) {
   return (array.columns() <= 1 || array.strides()[3] == 1) &&
@@ -10063,7 +10090,7 @@ class BatchHeads {
   [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
     return heads_[static_cast<std::size_t>(n)];
   }
-  /// The same, made anew.
+  /// The same sequence, made anew.
   [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
     SequenceInputs<Scalar> head{};
     for_each_array(
@@ -10109,7 +10136,7 @@ class BatchHeads {
   }
   /// How many threads heads go to.
   [[nodiscard]] int threads() const { return are_few_and_long() ? 1 : thread_count(); }
-  /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
+  /// Calls `work(n)` for all heads, on at most `threads` threads; an error names its head.
   template <class Work>
   void for_each(Work work, int threads = thread_count()) const {
     parallel_for<Scalar>(count(), threads, [&](Index n) {
@@ -10144,7 +10171,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// The levels of a state for those who have none: as many as there can be, or one without lambda.
+/// The number of levels of a pass without states: as many as there can be, or 1 without lambda.
 template <class Scalar>
 [[nodiscard]] int levels_without_state(const BatchHeads<Scalar>& heads) {
   return heads.has_levels() ? max_level_limit : 1;
@@ -10260,7 +10287,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// Each array's gradient, to go with `for_each_array`.
+/// Pointers to the members of `SequenceGradients`, for `for_each_array`.
 template <class Scalar>
 struct GradientMembers {
   using Gradients = SequenceGradients<Scalar>;
@@ -10270,7 +10297,8 @@ struct GradientMembers {
          u = &Gradients::u, p = &Gradients::p;
 };
 
-/// Throws unless a head's gradient with respect to its state after the tokens is one.
+/// Throws unless a head's gradient with respect to its state after the tokens is absent, or finite
+/// and of the state's shape.
 template <class Scalar>
 void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Scalar>& tape) {
   if (d_final.size() == 0) return;
@@ -10294,7 +10322,8 @@ void require_apart(const BatchGradients<Scalar>& gradients) {
       gradients);
 }
 
-/// Throws unless gradients can be written to where they are wanted.
+/// Throws unless the arrays for the gradients have the inputs' shapes, can be written to and are
+/// distinct.
 template <class Scalar>
 void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
                      const BatchGradients<Scalar>& gradients) {
@@ -10310,13 +10339,13 @@ void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
   require_apart(gradients);
 }
 
-/// The gradients of all heads, those that heads share added up.
+/// The gradients of all heads; those of arrays that heads share are summed over these heads.
 template <class Scalar>
 class HeadGradients {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
-  /// `of_head` is used up. Throws where a sum is not finite.
+  /// Overwrites `of_head`. Throws where a sum is not finite.
   HeadGradients(const BatchInputs<Scalar>& in, const BatchHeads<Scalar>& heads,
                 const BatchGradients<Scalar>& to, std::vector<SequenceGradients<Scalar>>& of_head)
       : in_(in), heads_(heads), to_(to), of_head_(of_head) {
@@ -10446,7 +10475,7 @@ class LevelsMoment {
       active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
     }
   }
-  /// Levels of the same shape become what those were that were taken.
+  /// Makes `levels`, of the same shape, what the levels were that `take` was given.
   template <class Levels>
   void restore(Levels& levels) const noexcept {
     levels.restore(account_, active_.data());
@@ -10463,7 +10492,7 @@ class LevelsMoment {
   std::vector<Scalar> active_{};  // lowest first
 };
 
-/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+/// Puts levels back as they were at its construction, unless `keep` is called. Allocates.
 template <class Levels>
 class LevelsRollback {
  public:
@@ -10546,7 +10575,8 @@ class SequenceTransition {
     detail::decays_of(in_.g_value.row(t_), decay);
     for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
   }
-  /// What `right` and `left` can grow a norm by, intermediate results included.
+  /// A bound of the factor by which `left` and `right` can grow a norm, intermediate results
+  /// included.
   [[nodiscard]] double norm_bound() const {
     const Index updates = in_.updates();
     double bound = 1;
@@ -10604,8 +10634,9 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 
 }  // namespace detail
 
-/// The sequence form one token after the other: every level undergoes the token's transition and is
-/// read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+/// The sequence form one token after the other: every level undergoes the token's transition, the
+/// levels and the token's own leaf are read, then the leaf is pushed (arXiv:2506.04761, section
+/// 3.1).
 ///
 /// \param in     the tokens
 /// \param state  the state before the tokens; becomes the one after the last push
@@ -10714,7 +10745,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// Throws what is wrong with the arguments of either function below, before any work.
+/// Checks the arguments of both functions below, before any work.
 template <class Scalar>
 void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
                    const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {
@@ -10891,7 +10922,7 @@ void add_later_gradient(const Hierarchy<Scalar>& d_after, const StretchMap<Scala
   }
 }
 
-/// What a stretch leaves for those from before it.
+/// What a stretch keeps for the states from before it.
 template <class Scalar>
 struct Stretch {
   using Matrix = RowMajorMatrix<Scalar>;
@@ -10954,19 +10985,19 @@ struct Stretch {
   }
 
  private:
-  /// What is q' up to the factors.
+  /// The rows that are q' once they are multiplied by the factors.
   [[nodiscard]] ConstRowBlock<Scalar> rows(const ConstRowBlock<Scalar>& q) const {
     return factors.size() > 0 ? q : block_of(queries);
   }
-  /// As many tokens at a time as lie in a near cache.
+  /// Calls `visit(first, tokens)` for 64 tokens at a time, which fit into a near cache.
   template <class Visit>
   void for_each_piece(Visit visit) const {
     for (Index first = 0; first < length; first += 64) {
       visit(first, (std::min)(Index{64}, length - first));
     }
   }
-  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it,
-  /// and its factor.
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it
+  /// times the token's factor.
   template <class Visit>
   void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
                         Index first, Index tokens, Visit visit) const {
@@ -11096,7 +11127,8 @@ class RowDecays {
   Vector<Scalar> decays_;
 };
 
-/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+/// Writes the steps of token t into a chunk: call `start`, `visit_steps` of its transition,
+/// `finish`.
 template <class Scalar>
 class StepWriter {
  public:
@@ -11158,8 +11190,8 @@ struct LastDecays {
   void write_back(const Scalar*) { decays.reset(); }
 };
 
-/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
-/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+/// The gradients of the steps of token t, from those of a chunk's log decays and rows u and p: call
+/// `start`, then `visit_steps(steps, gradient)` of the token's transition.
 template <class Scalar>
 class StepGradients {
  public:
@@ -11359,7 +11391,7 @@ void tanh_of(const Scalar* x, Index size, Scalar* y) {
   }
 }
 
-/// Its pullback, from `y` itself: d = d (1 - y^2).
+/// The pullback of tanh from its result y: d = d (1 - y^2).
 template <class Scalar>
 void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
   namespace ei = Eigen::internal;
@@ -11599,9 +11631,9 @@ struct AdamNumbers {
   Scalar reach{1};  // an upper bound of |m'| / sqrt(v')
 };
 
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with g_i = factor d_i and r
-/// = m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is at most `reach`:
-/// it would be larger only where squares are too small for the scalar.
+/// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - size r with g_i = factor d_i and r =
+/// m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is cut to at most
+/// `reach`, which it would pass only where squares are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
@@ -11652,7 +11684,8 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
 #define LOGLINEAR_RANDOM_HPP
 
 /// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+/// The generator behind every initial weight. The same seed gives the same bits everywhere, and the
+/// same normals up to the rounding of the platform's log and cos.
 
 namespace loglinear {
 
@@ -11699,9 +11732,9 @@ class Xorshift64 {
 #define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
 
 /// \file
-/// What a rule or a level weighting says about itself, in one place: its names, and of each
-/// hyperparameter the name, the legal range and values to show it with. Checks, mode texts, tests,
-/// benchmarks and tables are made from it. A rule of your own may leave it out.
+/// What a rule or a level weighting says about itself: its names, and for each hyperparameter the
+/// name, the legal range and example values. Checks, mode texts, tests, benchmarks and tables are
+/// made from it. A rule of your own may leave it out.
 ///
 ///     struct MyRule {
 ///       double gate_bias = 0;
@@ -11752,7 +11785,7 @@ struct Hyperparameter {
   std::string_view name;         ///< of the member, and in a text
   Range range{};                 ///< what is legal
   double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< forgets a stream in some 10,000 tokens; the
+  std::optional<double> slow{};  ///< forgets within some 10,000 tokens; the
                                  ///< default unless given
 };
 
@@ -11762,8 +11795,8 @@ struct RuleInfo {
   std::string_view text;        ///< in a text
   std::string_view paper{};     ///< its number on arXiv
   std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
-  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
-                               ///< do so too where keys are normalised
+  bool bounds_output = false;   ///< whether one-state layers made at run time bound its output by a
+                                ///< tanh; those of rules that normalise keys always do
 };
 
 /// A rule with hyperparameters that make it forget slowly.
@@ -11901,9 +11934,9 @@ struct Token {
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
 /// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
 /// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it while denormal numbers count as zero (docs/numerics.md), and threads that it
-/// started would stay in that mode. Any of these members, and copies of the rule, may throw any
-/// exception: the layer is then what it was before the call. Moves of a rule must not throw.
+/// Layers call it while denormal numbers count as zero (docs/numerics.md); a thread that it starts
+/// inherits that mode. Any of these members, and copies of the rule, may throw any exception: the
+/// layer is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -12050,7 +12083,8 @@ class Parameters {
   explicit Parameters(Index d_model) : d_model_(d_model) {}
 
   /// Appends an array; returns where it begins in the stacked projections or free vectors.
-  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
+  /// \throws std::invalid_argument for a negative number of rows, or where the bytes exceed an
+  /// Index
   Index append(const Parameter& shape) {
     Index& end = shape.is_projection ? projected_ : free_size_;
     const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
@@ -12098,7 +12132,7 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  // What steps of the weights are made on; `admit_growth` first.
+  // Where steps write to the weights; call `admit_growth` before.
   [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
   [[nodiscard]] const Scalar* column(Index input) const {
     return projections_.data() + input * projected_;
@@ -12292,8 +12326,7 @@ class Parameters {
   }
 
   /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
-  /// of the projections is the product of something up to `largest` and something up to
-  /// `largest_x`.
+  /// of the projections is a product of a number up to `largest` and one up to `largest_x`.
   void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
     // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
     // be so small that only their product is finite.
@@ -12335,11 +12368,11 @@ struct ReadShape {
   Index tiers = 0;    // of levels with pending transitions in common
 };
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
+/// Whether a write takes products of the state with p; a read then forms them in the same pass.
 template <class Kind>
 inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
 
-/// What a read finds out for the write of the next token, where the kind `looks_up`.
+/// What a read finds for the write of the next token, if the kind `looks_up`.
 template <class Kind>
 struct LookUp {
   using Scalar = typename Kind::Scalar;
@@ -12354,7 +12387,7 @@ struct LookUp {
   Vector<Scalar> of_state;  // S^T p where there is one level
 };
 
-/// What a read works in. It leaves there what its pullback takes.
+/// The memory of a read, in which it leaves what its pullback takes.
 template <class Kind>
 struct ReadMemory {
   using Scalar = typename Kind::Scalar;
@@ -12377,7 +12410,7 @@ struct ReadMemory {
   LookUp<Kind> looked_up;
 };
 
-/// What the pullback of a read works in.
+/// The memory of the pullback of a read.
 template <class Kind>
 struct PullbackMemory {
   using Scalar = typename Kind::Scalar;
@@ -12463,7 +12496,7 @@ struct Workspace {
   Vector<Scalar> output;    // tanh of it
 };
 
-/// Throws unless a workspace is made for a layer of the same shape as another is.
+/// Throws unless the given workspace was made for a layer of the same shape as `own`.
 template <class Kind>
 void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
   require_size("the workspace's x", given.x.size(), own.x.size());
@@ -12533,9 +12566,10 @@ enum class StepRule {
   /// the gradient does not matter; that of the inputs does.
   adam,
   /// An adaptive step for inputs of any scale, after the normalised updates of Ross, Mineiro and
-  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). With s_j the root mean square of
-  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g
-  /// / (s_j sqrt(v'))` for a weight of input j. For a weight of no input s is 1.
+  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). Let s_j be the root mean square of
+  /// those values of input j that are not 0, over some 10,000 of them. Then `g <- g / s_j`,
+  /// `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j.
+  /// For a weight of no input s is 1.
   ///
   /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t.
   ///
@@ -12543,8 +12577,8 @@ enum class StepRule {
   /// they are therefore divided by s_j too, so that training begins the same at any scale. If all
   /// inputs are scaled, the weights scale the other way and nothing else changes. That holds also
   /// if only some are scaled, as long as none falls below 1e-6 of the largest. A value below 1e-6
-  /// times the largest s may be the rounding residue of a 0: it counts only if its input is known
-  /// to be larger, and s_j is 1e-6 times the largest while nothing else is known.
+  /// times the largest s may be the rounding residue of a 0: it counts only if s_j is known and not
+  /// itself below that bound. While only such values have come, s_j is that bound.
   normalized,
 };
 
@@ -12587,8 +12621,8 @@ struct Step {
   double beta1 = 0.9;                    ///< of adam, in [0, 1)
   double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
   double epsilon = 1e-8;                 ///< of adam, finite and at least 0
-  /// The most that the gradient of all weights of a head may measure, in the units of the rule:
-  /// longer ones are shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  /// The largest norm of the gradient of all weights of a head; for `normalized`, of g / s_j. A
+  /// longer gradient is scaled down to it. Finite and at least 0; 0 leaves every gradient as it is.
   double clip = 0;
 
   /// \throws std::invalid_argument for a number that is out of its range
@@ -12608,8 +12642,8 @@ struct Step {
 
 namespace detail {
 
-/// What the options of a layer say about learning, completed: a rate without a step rule is that of
-/// plain gradient descent.
+/// What the options of a layer say about learning, with defaults filled in: a rate without a step
+/// rule means plain gradient descent.
 struct Learning {
   Step step;
   double rate;
@@ -12644,7 +12678,7 @@ namespace loglinear {
 /// Decay for Log-Linear Attention, arXiv:2605.06946), so that a level's weight may depend on
 /// several features of x together. Weights: `w_lambda_hidden` (W_1, channels x d_model), and as
 /// free vectors `lambda_hidden_bias` (b_1), `w_lambda_out` (W_2, n x channels, row by row) and
-/// `lambda_bias` (b_2); both biases begin at 0, where lambda is near log 2.
+/// `lambda_bias` (b_2); both biases begin at 0, so that every lambda begins near log 2.
 struct MlpWeights {
   int channels = 16;  ///< of the hidden layer, 1 to 256
 
@@ -12735,7 +12769,7 @@ struct MlpWeights {
 #ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
 #define LOGLINEAR_RULES_TYPE_LIST_HPP
 
-// Lists of types, to make variants, loops and further lists from.
+// Lists of types, from which variants, loops and other lists are made.
 
 namespace loglinear::detail {
 
@@ -12783,15 +12817,16 @@ struct Filter<TypeList<Types...>, Is> {
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
-/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`;
-/// * `is_chosen_at_run_time`, if it may turn out to be for one level: a static constexpr bool.
+/// * `levels`, if it takes only one number of levels: a static constexpr int, see `OneLevel`;
+/// * `is_chosen_at_run_time`, if only the run time tells whether there is one level: a static
+///   constexpr bool.
 
 namespace loglinear {
 
 /// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not. Where
+/// every r_l / tau is below -20, softplus is exp to rounding; lambda is then computed as a softmax,
+/// shifted by the largest logit. Weights: `w_lambda` (n x d_model).
 struct NormalizedMixture {
   std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
   double tau = 1;                       ///< temperature, finite and > 0
@@ -12873,7 +12908,8 @@ struct NormalizedMixture {
     for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
   }
 
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  /// Whether softplus(z) is exp(z) to rounding for every z; all of them may underflow to 0. Most
+  /// often the first z decides.
   template <class Scalar>
   [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
     const Scalar low(-detail::softplus_linear_from);
@@ -12886,11 +12922,12 @@ struct NormalizedMixture {
   }
 };
 
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training stops there; a mean does not grow. Use it for endless streams with rules that
-/// do not forget, `KeyOnly<...>`; docs/state.md has figures. Past the last level its sum does grow,
-/// unless that level forgets or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, where `mixture` is the
+/// `NormalizedMixture` over all levels and 2^l is the number of tokens that level l holds. A sum of
+/// ever more leaves saturates the layer's tanh, whose gradient then vanishes; a mean does not grow.
+/// Use it for endless streams with rules that do not forget, `KeyOnly<...>`; docs/state.md has
+/// figures. Once the stream overflows the last level, that level's sum does grow, unless it forgets
+/// or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
@@ -12998,14 +13035,14 @@ struct UnitWeights {
   [[nodiscard]] bool operator==(const UnitWeights&) const = default;
 };
 
-/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+/// The weight 1 for layers of one level: `LinearAttention`.
 struct OneLevel : UnitWeights {
   static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
 };
 
 namespace detail {
 
-/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+/// The only number of levels that a policy takes, its static member `levels`; 0 if it takes any.
 template <class Policy>
 [[nodiscard]] constexpr int fixed_levels() {
   if constexpr (requires { Policy::levels; }) {
@@ -13038,7 +13075,8 @@ concept LevelWeights = std::copyable<Policy> &&
   fixed.pullback(in, in, lambda, lambda, out, out);
 };
 
-/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+/// Every level weighting that can be chosen at run time. A new one needs its policy and its line
+/// here.
 using LevelWeightings =
     detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, MlpWeights, UnitWeights>;
 
@@ -13063,7 +13101,7 @@ concept HasHead = requires {
   typename Type::Head;
 };
 
-/// The options of a layer, if they are all in their ranges.
+/// Checks the sizes among the options of a layer, and returns the options.
 template <class Weights, class Options>
 [[nodiscard]] const Options& checked_options(const Options& options) {
   require_length("d_model", options.d_model);
@@ -13147,7 +13185,7 @@ class Preparation {
   /// are then the recent values from the first token on, and the values learn first. If biases
   /// began at 0, products of keys and queries could learn a part of the task in their place and
   /// never let go.
-  /// \param w  memory
+  /// \param w  scratch memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
     constexpr double start = 1.5, aim = start * start, most = 16;
@@ -13160,8 +13198,9 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones,
-  /// biases that stand where they began become 0. Nothing throws after the array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, the
+  /// biases of keys and queries become 0 if both stand where they began. Nothing throws after the
+  /// array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
@@ -13186,7 +13225,8 @@ class Preparation {
     require_finite("projection # of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet
+  /// checked.
   void prepare_read(Read& w) const {
     prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
@@ -13194,13 +13234,14 @@ class Preparation {
                    w.lambda);
   }
 
-  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
+  /// Computes from w.raw the transition, and the leaf, which is checked when it is about to be
+  /// written.
   void prepare_leaf(Read& w) const {
     inner_.prepare(rule_input(w), w.token);
     if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
   }
 
-  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
+  /// Computes t.d_raw and t.d_free from t.d_token and t.d_lambda.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
     if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
@@ -13266,8 +13307,9 @@ namespace loglinear::detail {
 /// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
 /// one more token, `take` keeps them.
 ///
-/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it says nothing of
-/// its input's scale, unless that is known and larger; the scale is that 1e-6 while none is known.
+/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it does not count,
+/// unless its input's scale is known and not below that bound. While only such values have come,
+/// the scale is that bound.
 ///
 /// Class invariant: scales lie between the root of the smallest normal number and its inverse.
 template <class Scalar>
@@ -13318,7 +13360,7 @@ class InputScales {
       x[j] *= ratios_[j];
     }
   }
-  /// A token that no scale follows.
+  /// Looks at a token without changing any scale.
   void see(const Vector<Scalar>& x) {
     hold();
     for (Index j = 0; j < x.size(); ++j) unit_[j] = x[j] / scales_[j];
@@ -13334,11 +13376,12 @@ class InputScales {
     copy(next_counts_.data(), counts_.size(), counts_.data());
   }
 
-  /// What was looked at, in units of its scale.
+  /// The input that was looked at, each value in units of its scale.
   [[nodiscard]] const Vector<Scalar>& unit() const { return unit_; }
   [[nodiscard]] const Scalar& scale(Index j) const { return scales_[j]; }
   [[nodiscard]] const Scalar& ratio(Index j) const { return ratios_[j]; }
-  /// Of all ratios, at least 1; of 1 over all scales that are next, and 1.
+  /// The largest of all ratios and 1; `largest_inverse` is the largest of 1 and of 1 over each next
+  /// scale.
   [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
   [[nodiscard]] double largest_inverse() const {
     double least = 1;
@@ -13376,7 +13419,7 @@ class InputScales {
   template <class>
   friend class InputScales;
   static constexpr double most = 10000, followed = 32, negligible = 1e-6;
-  static constexpr double longest = 1e9;  // a value counts as so many scales at most, once followed
+  static constexpr double longest = 1e9;  // the most scales a value counts as, after the first ones
 
   /// The root mean square of n values whose own is `scale`, and one more of this size. It may jump
   /// to any size while weights follow it: the first values may be residues, or of another unit.
@@ -13414,14 +13457,14 @@ class InputScales {
 
 namespace loglinear::detail {
 
-/// Steps the weights of one head, or of the way out of several, by a `Step`, and keeps what that
+/// Steps the weights of one head, or the W_out of several, by a `Step`, and keeps what that
 /// remembers. A training step first looks at its input, then is admitted, then taken: only the last
 /// changes anything, and it does not throw.
 template <class Scalar>
 class Stepper {
  public:
-  /// \param follows  whether drawn weights follow the scale of the inputs at the beginning, and
-  /// steps it, where the rule is `normalized`
+  /// \param follows  whether the rule `normalized` divides drawn weights and steps by the scales
+  /// of the inputs
   Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
       : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
     step.validate();
@@ -13455,14 +13498,15 @@ class Stepper {
   /// \name A token
   /// \{
 
-  /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
-  /// in its place, if the step is going to rescale them.
+  /// Looks at the input of a token to learn from. If the step is going to rescale the weights, x
+  /// becomes the input with which the present weights give what the rescaled ones give with the old
+  /// x.
   void look(Vector<Scalar>& x) {
     if (is_plain()) return;
     if (stays()) return scales_.see(x);
     scales_.look(x);
   }
-  /// Looks at one whose projections have been made already: no weight is rescaled.
+  /// Looks at an input whose projections have been made already: no weight is rescaled.
   void see(const Vector<Scalar>& x) {
     if (!is_plain()) scales_.see(x);
   }
@@ -13565,7 +13609,7 @@ class Stepper {
     *this = std::move(next);
   }
 
-  /// For checkpoints: nothing of plain gradient descent.
+  /// For checkpoints; plain gradient descent has nothing to store.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     if (self.is_plain()) return;
@@ -13586,7 +13630,7 @@ class Stepper {
   /// Whether the rate is 0: weights, and what their steps remember, stay.
   [[nodiscard]] bool stays() const { return is_exactly(rate_, 0.0); }
   [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
-  /// Of the mean; 0 where there is none.
+  /// The decay of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
   /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
@@ -13646,7 +13690,7 @@ class Stepper {
     // What is below counts as 0: a square that vanishes must not be divided by.
     adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
   }
-  /// Some weights, whose mean and square begin at `first`.
+  /// Steps some weights, whose means and squares begin at `first`.
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
               Numbers& square, Scalar* weights) {
@@ -13663,7 +13707,7 @@ class Stepper {
            parameters.free_data());
   }
 
-  /// Steps are counted so far: long before, nothing depends on their number any more.
+  /// Steps are counted up to this number. Long before that nothing depends on the count any more.
   static constexpr std::uint64_t most_steps = std::uint64_t{1} << 53;
 
   Step step_;
@@ -13747,7 +13791,8 @@ struct Cotangents {
   [[nodiscard]] const Scalar* operator()(int seen) const { return first + seen * stride; }
 };
 
-/// The weight index under which the next token sees a level, and how much of it is left then.
+/// The weight index under which the next token sees a level, and the fraction of the level that is
+/// left then.
 class SeenLevels {
  public:
   /// After `size` tokens, for a read in `order`.
@@ -13761,7 +13806,7 @@ class SeenLevels {
   }
 
   [[nodiscard]] int operator()(int level) const { return (std::max)(level + shift_, least_); }
-  /// What the token's carry leaves of what the level holds.
+  /// The fraction of the level's content that the token's carry leaves.
   [[nodiscard]] double kept(int level) const { return level == last_ ? kept_of_last_ : 1; }
 
  private:
@@ -13804,7 +13849,7 @@ class LeafBuffer {
         keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
         values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
         factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
-  /// The same, ready to take as many tokens as the levels would.
+  /// The same, with memory for as many tokens as the levels would hold.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
 
@@ -13876,7 +13921,7 @@ class LeafBuffer {
       }
     }
   }
-  /// What has decayed to nothing: denormal numbers would take their time.
+  /// Clears what has decayed to nothing: denormal numbers would be slow.
   void clear_negligible() {
     const Index n = leaf_count();
     detail::clear_negligible(factors_.data(), has_factors ? n : 0);
@@ -13884,9 +13929,9 @@ class LeafBuffer {
     detail::clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
   }
 
-  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
-  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`. `Apart`:
-  /// each term is added to row seen(l) of `out` for itself.
+  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for. Unless
+  /// `next` is null, also finds what writing it takes. Writes k . query of each leaf to `scores`.
+  /// `Apart`: each term is added to row seen(l) of `out` instead.
   template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
@@ -13970,7 +14015,7 @@ class LeafBuffer {
     roomier.assign(*this);
     *this = std::move(roomier);
   }
-  /// Becomes the other one, in this scalar; there must be room for what it holds.
+  /// Becomes a copy of the other one in this scalar; there must be room for what that holds.
   template <class OtherKind>
   void assign(const LeafBuffer<OtherKind>& other) {
     fields(AssignField{}, *this, other);
@@ -14013,7 +14058,7 @@ class LeafBuffer {
   [[nodiscard]] const Scalar* key(Index leaf) const { return keys_.data() + leaf * key_rows(); }
   [[nodiscard]] Scalar* value(Index leaf) { return values_.data() + leaf * d_v(); }
   [[nodiscard]] const Scalar* value(Index leaf) const { return values_.data() + leaf * d_v(); }
-  /// Counts tokens that have been written behind the last.
+  /// Counts `tokens` more tokens, whose leaves already stand behind the last one.
   void open(Index tokens) {
     if constexpr (has_factors) {
       std::fill_n(factors_.data() + leaf_count(), tokens * leaves_, Scalar(1));
@@ -14033,7 +14078,7 @@ class LeafBuffer {
 
   Index level_, leaves_;
   Index count_ = 0;
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now except for its factor
   RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;  // what keys are still to be multiplied by, of OneFactor kinds
 };
@@ -14067,7 +14112,7 @@ class LowRankProduct {
   LowRankProduct(Index key_rows, Index tokens)
       : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
-  /// Numbers that `pull` needs for its sums.
+  /// The length of the scratch memory `scores` of `pull`.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
 
   void reset() {
@@ -14075,7 +14120,7 @@ class LowRankProduct {
     count_ = 0;
   }
 
-  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  /// Whether no update of rank one has followed since the last reset.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
   /// What it is made of: D, and the updates u_factor u_j z_j^T.
@@ -14092,7 +14137,8 @@ class LowRankProduct {
     Following steps{*this, nullptr};
     later.visit_steps(steps);
   }
-  /// The same where `pull` has been called with p, of the only update, already.
+  /// The same if `pull` has been called already with p of the transition's only update; `pulled_p`
+  /// is what it gave.
   void follow(const Kind& later, const Scalar* pulled_p) {
     Following steps{*this, pulled_p};
     later.visit_steps(steps);
@@ -14137,7 +14183,7 @@ class LowRankProduct {
     detail::clear_negligible(z_.data(), count_ * z_.cols());
   }
 
-  /// By how much coefficients about grow, and norms at most.
+  /// About the factor by which coefficients grow; `norm_bound` is an upper bound of that of norms.
   [[nodiscard]] double growth() const {
     return (std::max)(1.0, max_abs(diagonal_)) + static_cast<double>(count_) *
                                                      max_abs(u_.data(), count_ * key_rows()) *
@@ -14166,7 +14212,7 @@ class LowRankProduct {
     }
   }
 
-  /// m = P, row-major. Uses the product up: a reset must follow.
+  /// m = P, row-major. Destroys the product: a reset must follow.
   void write_to(Scalar* m) {
     const Index rows = key_rows();
     for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
@@ -14327,7 +14373,7 @@ class DenseProduct {
 
   DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
 
-  /// For columns that are too long for the stack.
+  /// The length of the scratch memory for columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
     return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
   }
@@ -14347,7 +14393,7 @@ class DenseProduct {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
   }
-  /// P <- the product of few transitions times P; uses `later` up.
+  /// P <- the product of few transitions times P; resets `later`.
   void follow(LowRankProduct<Kind>& later) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
     later.reset();
@@ -14416,7 +14462,8 @@ class DenseProduct {
   static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
   static constexpr Index columns_at_once = 64;
 
-  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
+  /// Applies the product to some columns at a time, which are copied to the stack, or to `scratch`
+  /// if they are too long for it.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, const Scalar* of_column, Scalar* scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
@@ -14446,7 +14493,7 @@ class DenseProduct {
       write_product(before, rows, columns, m, stride, of_column);
     }
   }
-  /// changed = P old diag(of_column), or without the latter where it is null.
+  /// changed = P old diag(of_column); a null `of_column` stands for ones.
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
@@ -14483,7 +14530,7 @@ class DiagonalProduct {
   DiagonalProduct(Index key_rows, Index d_v)
       : key_rows_(key_rows), d_v_(d_v), product_(key_rows, d_v) {}
 
-  /// Scalars that `apply` and `follow` need apart.
+  /// The length of the scratch memory that `apply` and `follow` need.
   [[nodiscard]] static Index scratch_size(Index) { return 0; }
 
   [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
@@ -14518,7 +14565,8 @@ class DiagonalProduct {
     if (factors != nullptr) multiply(z, factors, d_v_, z);
   }
   [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
-  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  /// An upper bound of the factor by which a norm can grow; `growth` is about the factor by which
+  /// coefficients do, at least 1.
   [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
   [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
 
@@ -14661,7 +14709,7 @@ class PendingTiers {
   }
   /// P_0
   [[nodiscard]] const Recent& recent() const { return recent_; }
-  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  /// Calls `use` with P_i, where i is `tier`.
   template <class Use>
   void with_tier(int tier, Use use) const {
     if (tier == 0) {
@@ -14670,7 +14718,7 @@ class PendingTiers {
       use(later(tier));
     }
   }
-  /// Sums that a read of P_0 needs.
+  /// The number of sums that a read of P_0 needs.
   [[nodiscard]] Index score_columns() const {
     if constexpr (requires { recent_.score_columns(); }) return recent_.score_columns();
     return 0;
@@ -14702,15 +14750,15 @@ class PendingTiers {
     settle(levels);
     growth_ = (std::max)(1.0, growth);
   }
-  /// Before a carry of the buffer to level `landed`: the levels that it merges undergo all that is
-  /// pending for them.
+  /// Call it before a carry of the buffer to level `landed`: the levels that the carry merges
+  /// undergo all that is pending for them.
   template <class Levels>
   void settle_below(int landed, Levels& levels) {
     settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
   }
-  /// Between carries: where P_0 is a few updates of rank one beside the rows of a level, levels of
-  /// the first tier undergo them as soon as there are some, which takes as long as there are. So no
-  /// step takes long, and P_0 is short to read.
+  /// Between carries: the levels of the first tier undergo P_0 as soon as it has `some_updates`
+  /// updates of rank one, if these are few beside the rows of a level. That takes time in
+  /// proportion to the updates, so that no step takes long and P_0 stays short to read.
   template <class Levels>
   void settle_some(Levels& levels) {
     if constexpr (requires { recent_.update_count(); }) {
@@ -14720,7 +14768,7 @@ class PendingTiers {
       begin_buffer(levels);
     }
   }
-  /// After P_0 has been passed on.
+  /// Call it after P_0 has been passed on.
   template <class Levels>
   void begin_buffer(Levels& levels) {
     growth_ = 1;
@@ -14733,13 +14781,14 @@ class PendingTiers {
   void settle(Levels& levels) {
     if (buffer_level_ > 0) settle(last_tier(), levels, 0);
   }
-  /// The same, and nothing bounds the next product yet.
+  /// The same, and the bound of the next product starts anew.
   template <class Levels>
   void settle_anew(Levels& levels) {
     settle(levels);
     growth_ = 1;
   }
-  /// The same for copies of `levels`; allocates, before it changes them.
+  /// out = the levels after what is pending for them; `levels` stays. Allocates before it changes
+  /// `out`.
   template <class Levels>
   void settle_copy(const Levels& levels, Levels& out) const {
     Vector<Scalar> scratch(scratch_.size());
@@ -14757,7 +14806,8 @@ class PendingTiers {
     for (Product& product : later_) product.reset();
   }
 
-  /// Becomes the other one, in this scalar; it was made for as many levels of the same shape.
+  /// Becomes a copy of the other one in this scalar; `other` was made for as many levels of the
+  /// same shape.
   template <class OtherKind, class OtherStored>
   void assign(const PendingTiers<OtherKind, OtherStored>& other) {
     fields(AssignField{}, *this, other);
@@ -14786,7 +14836,7 @@ class PendingTiers {
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
-  static constexpr Index some_updates = 16;  // as many as make products of matrices worth it
+  static constexpr Index some_updates = 16;  // from here on products of matrices pay
   static constexpr double most_growth = 1e9;
 
   [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
@@ -14827,7 +14877,8 @@ class PendingTiers {
     }
     return emptied;
   }
-  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  /// The levels of all tiers up to this one undergo what is pending for them, except those in the
+  /// mask `empty`.
   template <class Levels>
   void settle(int tier, Levels& levels, std::uint64_t empty) {
     const bool is_recent_apart = can_apply_recent();
@@ -14856,7 +14907,8 @@ class PendingTiers {
       return false;
     }
   }
-  /// What is pending for a tier whose levels have undergone it still is for the next.
+  /// What the levels of a tier have undergone is still pending for the next tier: it goes into that
+  /// one's product.
   void pass_on(int tier, [[maybe_unused]] bool is_recent_apart) {
     if constexpr (requires { later(1).follow(recent_); }) {
       if (tier == 0 && is_recent_apart) return later(1).follow(recent_);
@@ -14881,8 +14933,8 @@ class PendingTiers {
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// Reads of the levels of a stream, and their pullback: all levels in one pass, each under the query
-// that what is pending for its tier makes of the token's.
+// Reads of the levels of a stream, and their pullback: all levels in one pass, each with the
+// token's query taken through what is pending for the level's tier.
 
 namespace loglinear::detail {
 
@@ -15058,17 +15110,17 @@ class LevelReads {
 //
 //     S <- kept (L S diag(r)) + sum_n k_n v_n^T,
 //
-// where `kept` is what the level keeps of what it held. The state is read once, under the query and
-// what the transition looks up together, and rewritten once, row by row.
+// where `kept` is the fraction of its content that the level keeps. The state is read once, under
+// the query and what the transition looks up together, and rewritten once, row by row.
 //
-// Every transition made of steps, of value columns apart, is a diagonal minus updates of rank one,
-// L = D - sum_j u_j z_j^T: with f_j = S^T z_j known, a row becomes D_i S_i - sum_j u_ji f_j + sum_n
-// k_ni v_n.
+// Every transition made of steps, decays of value columns apart, is a diagonal minus updates of
+// rank one, L = D - sum_j u_j z_j^T: with f_j = S^T z_j known, a row becomes D_i S_i - sum_j u_ji
+// f_j + sum_n k_ni v_n.
 
 namespace loglinear::detail {
 
-/// Works on a level that it is given; what it has itself is scratch memory, none of it unless there
-/// is one level.
+/// Works on a level that it is given. Its own members are scratch memory, which it allocates only
+/// if there is one level.
 template <class Kind>
 class OneState {
  public:
@@ -15094,8 +15146,8 @@ class OneState {
     terms_.resize(array_size(updates + leaves));
   }
 
-  /// out = weight S^T query, and S^T p for what writing `next` takes, unless that is null: the bits
-  /// of `out` are the same.
+  /// out = weight S^T query; unless `next` is null also S^T p, which writing it takes. The bits of
+  /// `out` do not depend on `next`.
   template <class Stored>
   static void read(const Stored* state, const Scalar* query, const Scalar& weight, Index rows,
                    Index columns, Scalar* out, const Kind* next, LookUp<Kind>* looked_up) {
@@ -15108,7 +15160,7 @@ class OneState {
     scale_by(weight, out, columns);
   }
 
-  /// Writes a token, for which a read has found `looked_up`.
+  /// Writes a token. Precondition: a read of this state for the token has found `looked_up`.
   template <class Stored>
   void write(const Token<Kind>& token, const Scalar& kept, const LookUp<Kind>& looked_up,
              Stored* state) {
@@ -15252,11 +15304,11 @@ class StreamState {
   [[nodiscard]] Tiers& tiers() { return tiers_; }
   /// \}
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  /// The number of tokens after which nothing is buffered any more; 0 if nothing is now.
   [[nodiscard]] Index until_flushed() const {
     return buffer_.count() == 0 ? 0 : capacity() - buffer_.count();
   }
-  /// Tokens between two such moments.
+  /// The number of tokens between two such moments.
   [[nodiscard]] Index capacity() const { return buffer_.capacity(); }
   /// The levels with nothing pending; all there is if nothing is buffered.
   [[nodiscard]] Levels& settled_levels() {
@@ -15269,14 +15321,14 @@ class StreamState {
     tiers_.reset();
   }
 
-  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  /// Throws where the token may not be written; nothing is changed. `write` takes the result.
   [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
     return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
                          [&](bool exactly) { return measured(exactly); });
   }
-  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
-  /// it was for both.
+  /// Writes a token. Preconditions: `admit(token)` gave `admitted`, a `read` with its transition
+  /// gave `looked_up`, and the state has not changed since.
   void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
     if (buffer_.level() == 0) return write_at_once(token, admitted, looked_up);
     tiers_.bound(admitted.growth, levels_);
@@ -15301,7 +15353,7 @@ class StreamState {
             const Kind& next, LookUp<Kind>& looked_up) const {
     read(query, memory, out, &next, &looked_up);
   }
-  /// The same, each term added to row seen(l) of `rows`, of d_v columns, for itself.
+  /// The same, but each term is added to row seen(l) of `rows`, of d_v columns.
   void read_apart(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* rows,
                   const Kind* next, LookUp<Kind>* looked_up) const {
     read<true>(query, memory, rows, next, looked_up);
@@ -15434,8 +15486,8 @@ class StreamState {
 //
 // Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
 // of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
-// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
-// side by side.
+// next one carries it into the levels, and a shorter one appends leaves of zeros. Where parts are
+// joined, each gives the leaves of its own tokens to the buffer.
 
 namespace loglinear::detail {
 
@@ -15511,14 +15563,14 @@ struct StreamParts {
 namespace loglinear {
 
 /// A moment of a stream: what a layer remembers, in its internal form. A layer that is restored to
-/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: any
-/// layer takes it whose max_levels, d_k, d_v and number of leaves a token are the same, and whose
+/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: a
+/// layer takes it if max_levels, d_k, d_v and the number of leaves a token are the same and its
 /// rule has the same kind of transition.
 ///
-/// It holds the active levels, the leaves that stand apart and the products of transitions that
-/// levels have yet to undergo: about `active_level_count()` matrices. It grows to the largest
-/// moment it has held and then never allocates again. It is a plain value that refers to no layer:
-/// copy it, move it and keep it as long as you like.
+/// It holds the active levels, the buffered leaves and the products of transitions that levels have
+/// yet to undergo: about `active_level_count()` matrices. It grows to the largest moment it has
+/// held and then never allocates again. It is a plain value that refers to no layer: copy it, move
+/// it and keep it as long as you like.
 ///
 /// \tparam Kind    the kind of transition of the layer's rule
 /// \tparam Stored  what levels are stored as
@@ -15566,7 +15618,7 @@ class StreamSnapshot {
     return true;
   }
 
-  /// Becomes what `stream` is now; what it held stays where it throws.
+  /// Takes over what `stream` is now. If it throws, what it held before stays.
   template <class Stream>
   void take(const Stream& stream) {
     if (!reserve(stream)) {
@@ -15600,7 +15652,7 @@ class StreamSnapshot {
   /// \}
 
  private:
-  /// A stream's values, but for memory of what is not there.
+  /// The values of a stream, without memory for what the stream does not hold.
   struct Held {
     template <class Stream>
     explicit Held(const Stream& stream)
@@ -15741,8 +15793,8 @@ class HeadParts {
     train_step_count_ = other.train_step_count();
   }
 
-  /// Becomes what it was, of which `before` is a copy, and uses that up. The weights stay where
-  /// they are in memory.
+  /// Becomes `before` again, an earlier copy of this head, which it moves from. The weights stay
+  /// where they are in memory.
   void put_back(HeadParts& before) noexcept {
     preparation_.parameters() = before.preparation_.parameters();
     stream_ = std::move(before.stream_);
@@ -15752,7 +15804,7 @@ class HeadParts {
     drop_staged();
   }
 
-  /// Memory for it; allocates.
+  /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
                      preparation_.weight_count(), stream_.read_shape());
@@ -15999,7 +16051,7 @@ namespace loglinear::detail {
 
 inline constexpr Index span_chunk_size = 64;
 
-/// Puts `value` back as it was, unless told to keep what has become of it.
+/// Puts `value` back as it was at its construction, unless `keep` is called.
 template <class Type>
 class Rollback {
   /// Views of a head's weights and references to a head of several stay valid.
@@ -16049,9 +16101,9 @@ template <class Scalar, class In>
   return RowMajorMatrix<Scalar>(x);
 }
 
-/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
-/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
-/// chunkwise form does not know. Where this throws, the stream is to be put back.
+/// Reads and writes a span. The chunkwise form takes the tokens between two moments at which the
+/// stream has nothing buffered; `one_token(t)` takes the others, and all of them if the chunkwise
+/// form does not know the kind of transition. Where this throws, the stream is to be put back.
 template <class Preparation, class Stream, class OneToken>
 void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
                Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
@@ -16083,8 +16135,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
   }
 }
 
-/// From the gradient of the raw reads of a span, read in the given order from the state `before`
-/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// The gradient of x and every weight, from that of the raw reads of a span, read in the given
+/// order from the state `before` it. \throws std::invalid_argument for a state or a gradient of
 /// another shape, and where the gradient is not finite
 template <class Preparation, class State, class Scalar, class DReads>
 [[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
@@ -16187,8 +16239,8 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
   return memory.looked_up;
 }
 
-/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
-/// constants.
+/// Computes d_token and d_lambda from d_read, for what `read_token` read into `memory`; the states
+/// are constants.
 template <class State, class Scalar, class Kind>
 void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
                      ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
@@ -16232,10 +16284,9 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
 #ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 #define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 
-// Reads of a hierarchy with each level for itself, and their pullback: what reading.hpp does but
-// for the sum over levels. Row w of the reads is what the level weight lambda[w] would be
-// multiplied by, so that `lambda^T reads` is the mixed read; rows that no level is seen at are
-// zero.
+// Reads of a hierarchy, each level by itself, and their pullback: what reading.hpp does without the
+// sum over levels. Row w of the reads is what the level weight lambda[w] would be multiplied by, so
+// that `lambda^T reads` is the mixed read; rows that no level is seen at are zero.
 
 namespace loglinear::detail {
 
@@ -16298,8 +16349,9 @@ void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder or
   require_finite("a read of a level", reads.first, reads.size());
 }
 
-/// From the cotangents of the reads, which are used up, to d_token, for what `read_token_apart`
-/// read into `memory`; the states are constants. `scratch` is as long as there are level weights.
+/// Computes d_token from the cotangents of the reads, which it overwrites, for what
+/// `read_token_apart` read into `memory`; the states are constants. `scratch` is as long as there
+/// are level weights.
 template <class State, class Scalar, class Kind>
 void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
                            ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,
@@ -16361,10 +16413,10 @@ namespace loglinear::detail {
 /// A token comes in stages: `stage`, then `stage_gradient` and `learn` to learn from it, then
 /// `commit`. Only `learn` and `commit` change the head, and neither throws after the stage before
 /// it: many heads can take a token together or not at all. Whatever else changes the stream, the
-/// weights or the learning rate, or uses the same memory, drops what was staged. Out of turn they
-/// throw and change nothing.
+/// weights or the learning rate, or uses the same memory, drops what was staged. Called out of
+/// turn, the later stages throw and change nothing.
 ///
-/// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
+/// The owner of a head calls it only while a `FlushToZero` lives.
 template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
 class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
@@ -16408,7 +16460,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     staged_ = Staged::levels;
   }
 
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// Computes the gradient of every weight from that with respect to the staged raw read, length
+  /// d_v.
   /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
   /// the order `before_push`, which does not read what the token writes
   template <class Derived>
@@ -16419,7 +16472,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
                     training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
     admit_gradient();
   }
-  /// The same with respect to levels read apart, which it uses up.
+  /// The same from the gradient with respect to levels read apart, which it overwrites.
   void stage_levels_gradient(RowMajorMatrix<Scalar>& d_reads) {
     require_staged(Staged::levels);
     const ReadRows<Scalar> rows = rows_of(d_reads, staged_order_);
@@ -16445,9 +16498,9 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
-  /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
-  /// weights, level l counts lambda_{l+1}. \throws std::invalid_argument also for a workspace of
-  /// another shape
+  /// Reads the stream as it stands into `workspace.read`: nothing changes. In the order
+  /// `current_apart` lambda_{l+1} weighs level l. \throws std::invalid_argument also for a
+  /// workspace of another shape
   template <class In>
   void query(const In& x, Workspace& workspace) const {
     require_shape_of(workspace_, workspace);
@@ -16469,7 +16522,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     preparation_.prepare_read(workspace);
     read_standing_apart(stream_, workspace.token.query, standing_order(), workspace.stream, rows);
   }
-  /// Both in the head's own memory, where what was staged is dropped.
+  /// `query` and `query_levels` in the head's own memory; they drop what was staged.
   template <class In>
   void query(const In& x) {
     drop_staged();
@@ -16505,9 +16558,9 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     return reads;
   }
 
-  /// From the gradient of the raw reads of a span, read in the given order from the state `before`
-  /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
-  /// state or a gradient of another shape
+  /// The gradient of x and every weight, from that of the raw reads of a span, read in the given
+  /// order from the state `before` it. \throws std::invalid_argument as `read_span`, or for a state
+  /// or a gradient of another shape
   template <class In, class DReads>
   [[nodiscard]] SpanGradient<Scalar> pull_back_span(const State& before,
                                                     const Eigen::MatrixBase<In>& x, ReadOrder order,
@@ -16535,7 +16588,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// \}
 
  private:
-  /// There is one more weight in the order `current_apart`.
+  /// Throws for the order `current_apart` of a head that was made for another: it lacks one weight.
   void require_order(ReadOrder order) const {
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
       fail("the read order", name_of(order),
@@ -16581,7 +16634,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     require_size("the reads (columns, d_v)", reads.cols(), layout().d_v);
     return {reads.data(), rows, reads.cols()};
   }
-  /// In which the state is read as it stands.
+  /// The order in which the state is read as it stands.
   [[nodiscard]] ReadOrder standing_order() const {
     return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::before_push;
   }
@@ -16598,7 +16651,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
 
 namespace loglinear {
 
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+/// Where a multi-head layer bounds its output by a tanh; its heads do not bound theirs.
 enum class OutputBound {
   none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
   forward,  ///< in `forward` and `train_one`, not in `query_readonly`
@@ -16625,7 +16678,7 @@ class OutputProjection {
   [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
   [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
   [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
-  /// How they learn; the scale of the reads, which the heads learn, is none of its business.
+  /// The steps of W_out. They do not normalise the reads, whose scale the heads learn.
   [[nodiscard]] Stepper<Scalar>& stepper() { return stepper_; }
   [[nodiscard]] const Stepper<Scalar>& stepper() const { return stepper_; }
 
@@ -16647,7 +16700,7 @@ class OutputProjection {
     return output;
   }
 
-  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  /// Turns the gradient of the output, of any number of tokens, into that of W_out times the reads.
   void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
     if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
   }
@@ -16683,7 +16736,7 @@ class OutputProjection {
 namespace loglinear {
 
 /// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
-/// `LogLinearAttention` derives from it. Each of its many members asks the head for one thing.
+/// `LogLinearAttention` derives from it. Each member delegates to the head.
 ///
 /// \tparam Head_  the engine, see layer/detail/head.hpp
 template <class Head_>
@@ -16704,10 +16757,10 @@ class OneHead {
   /// \{
   [[nodiscard]] const Vector& raw_read() const noexcept {
     return head_.workspace().read;
-  }  ///< no tanh
+  }  ///< before the tanh
   [[nodiscard]] const Vector& lambda() const noexcept {
     return head_.workspace().lambda;
-  }  ///< weights
+  }  ///< level weights
   /// \}
 
   /// \name A token, each level read apart
@@ -16719,7 +16772,7 @@ class OneHead {
   /// which is zero where there are none. So `lambda^T reads` is the raw read, to rounding. In the
   /// order `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A
   /// readout of your own can thus take the place of the mixture and the tanh, see `Cascade`. Costs
-  /// one read; nothing allocates.
+  /// one read; only `make_level_reads` allocates.
   /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
@@ -16744,8 +16797,8 @@ class OneHead {
   }
   /// As `train_one`, for a loss of your own on the level reads. Calls `differentiate(reads)` with
   /// the reads in the order of `train_one`; it must replace them by the gradient of the loss with
-  /// respect to them. Steps every weight except those of the level weights, on which the loss does
-  /// not depend.
+  /// respect to them. The gradient of the level weights is 0, since the loss does not depend on
+  /// them.
   /// \throws std::invalid_argument also for a gradient that is not finite
   template <class In, class Differentiate>
   void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
@@ -16798,8 +16851,8 @@ class OneHead {
     head_.advance_to(count);
   }
 
-  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Copies
+  /// the active levels, the newest leaves and the pending transitions; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
     moment.take(stream());
@@ -16851,8 +16904,8 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Biases of keys and queries begin at constants that suit drawn weights; the first call for
-  /// w_key, w_value or w_query sets to 0 those that have not been set themselves. Allocates a copy.
+  /// The biases of keys and queries begin at constants that suit drawn weights; the first call for
+  /// w_key, w_value or w_query sets both to 0 if both still stand there. Allocates a copy.
   /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
   /// finite; nothing is changed then
   template <class Derived>
@@ -16869,13 +16922,14 @@ class OneHead {
   /// Sets the learning rate. With 0 neither the weights nor what an adaptive step remembers change.
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
-  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  /// Calls of `train_one`, `train_levels` and `train_span` since construction or
+  /// `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
   void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
   /// \}
 
-  /// The engine, for layers made of layers and for parts of streams. Call it in the mode in which
-  /// denormal numbers are zero.
+  /// The engine, for layers made of layers and for parts of streams. Use it only while a
+  /// `detail::FlushToZero` lives.
   [[nodiscard]] Head& as_head() noexcept { return head_; }
   [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
 
@@ -16939,8 +16993,8 @@ namespace loglinear {
 ///                    Eigen::half, which halve the memory of the levels. docs/numerics.md says what
 ///                    both cost in accuracy, docs/real_time.md what they cost in time. bfloat16 has
 ///                    the range of float. Half numbers end at 65504, and ordinary streams reach
-///                    that: a token that would take the norm of the state above a quarter of it is
-///                    refused, in mid-stream
+///                    that: a token that would take the norm of the state above a quarter of it
+///                    throws, in mid-stream
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -16968,9 +17022,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    std::optional<double> learning_rate{};  ///< finite, >= 0; unless given, the step rule's own
+    std::optional<double> learning_rate{};  ///< finite, >= 0; the step rule's own unless given
     std::optional<Step> step{};  ///< `normalized`, or `sgd` where a learning rate is given
-    std::optional<bool> bias{};  ///< whether projections are W x + b; `normalized` steps: true
+    std::optional<bool> bias{};  ///< whether projections are W x + b; default: if `normalized`
     double weight_scale = 0.01;  ///< standard deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
@@ -17018,7 +17072,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   }
 
   /// Reads the state as it stands, in the order `before_push`, and changes nothing: x has neither
-  /// transition nor leaf here. With `current_apart` weights, lambda_{l+1} weighs level l.
+  /// transition nor leaf here. In the order `current_apart` lambda_{l+1} weighs level l.
   /// \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
@@ -17077,8 +17131,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// \}
 
   /// \name A span of T tokens at once
-  /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp) in every read order, and backpropagation through the whole span.
+  /// These functions compute what T calls compute, to rounding, chunk by chunk with matrix products
+  /// (see sequence/chunkwise.hpp), in every read order. Gradients go back through the whole span.
   ///
   /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
   /// either storage order. For chunks of C = 64 tokens a token costs its projections, `C (d_k +
@@ -17140,8 +17194,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// The same layer in another scalar, or with levels stored as `OtherStored`: weights, state and
   /// counters. Allocates.
-  /// \throws std::invalid_argument if a number is out of the other scalar's range, of which levels
-  /// may fill a quarter: 16376 in half
+  /// \throws std::invalid_argument if a number is out of the other scalar's range; levels may use a
+  /// quarter of that, 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;
@@ -17194,8 +17248,8 @@ namespace loglinear {
 /// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`. A token costs one read of
-/// the state and one pass that rewrites it (stream/detail/one_state.hpp), which a layer of another
-/// weighting with `max_levels` 1 does not have.
+/// the state and one pass that rewrites it (stream/detail/one_state.hpp). A layer of another
+/// weighting with `max_levels` 1 does not have that step.
 template <class Inner, class Scalar = double>
 using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
@@ -17384,8 +17438,8 @@ class ManyHeads {
     return reads;
   }
 
-  /// From the gradient of the outputs to that of everything. `before` holds the heads before the
-  /// span.
+  /// The gradients with respect to x and all weights, from that with respect to the outputs.
+  /// `before` holds the heads before the span.
   template <class In>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
                                                              const Eigen::MatrixBase<In>& x,
@@ -17471,7 +17525,7 @@ class ManyHeads {
 namespace loglinear {
 
 /// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
+/// heads' raw reads o_h, and the tanh of that where `bound` says so.
 ///
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
@@ -17480,7 +17534,7 @@ namespace loglinear {
 /// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Tokens do not allocate, but for the first loop that starts threads.
+/// head changes none of them. Tokens do not allocate, except to start threads and for an executor.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -17524,7 +17578,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     double weight_scale = 0.01;                             ///< of the heads, as there
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
+    int threads = 1;  ///< most threads for the heads, at least 1; see `threads_used()`
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -17550,8 +17604,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
-  /// Only `make_workspace` allocates, and the first loop that starts threads. All throw as those of
-  /// `LogLinearAttention`; no head has changed then.
+  /// Only `make_workspace` allocates, apart from starting threads and from an executor. All throw
+  /// as those of `LogLinearAttention`; no head has changed then.
   /// \{
 
   /// All heads read in the layer's order and write. \return the output, overwritten by the next
@@ -17723,7 +17777,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] ReadOrder training_order() const {
     return heads_.front().as_head().training_order();
   }
-  /// Every head prepares the token and reads, or none of them has changed.
+  /// Every head prepares the token and reads. If one throws, none has changed.
   template <class In>
   void stage(const In& x, ReadOrder order, typename Head::For purpose = Head::For::reading) {
     this->for_each_head([&](Head& head, Index begin) {
@@ -17764,8 +17818,8 @@ namespace loglinear::detail {
 template <class Scalar>
 using Histories = std::vector<const std::vector<RowMajorMatrix<Scalar>>*>;
 
-/// The last K - 1 inputs of convolution `path`, then the new ones: what `convolve` slides over, one
-/// stream after the other. \param inputs  as many rows of each stream, one stream after the other
+/// What `convolve` slides over: for each stream the last K - 1 inputs of convolution `path`, then
+/// the new ones. \param inputs  the same number of rows for each stream, one stream after the other
 template <class Scalar, class Rows>
 [[nodiscard]] RowMajorMatrix<Scalar> after(const Histories<Scalar>& histories, std::size_t path,
                                            const Rows& inputs) {
@@ -17802,7 +17856,7 @@ template <class Scalar>
 }
 
 /// The pullback of `convolve`, the history held constant: adds to d_weight and d_bias.
-/// \return with respect to the T new inputs
+/// \return the gradient with respect to the T new inputs
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,
                                                        const Matrix<Scalar>& weight,
@@ -17980,7 +18034,8 @@ template <class Scalar>
   return out;
 }
 
-/// sg(z) = 1 - exp(-softplus(z)), from softplus(z). Eigen's expm1 divides 0 by 0 on the way.
+/// The derivative of softplus, sg(z) = 1 - exp(-softplus(z)), from softplus(z). Not by Eigen's
+/// expm1, which divides 0 by 0 on the way.
 template <class Softplus>
 [[nodiscard]] auto softplus_slope(const Eigen::ArrayBase<Softplus>& softplus) {
   using Scalar = typename Softplus::Scalar;
@@ -18002,8 +18057,8 @@ struct DecayGate {
     g = -(step.array().rowwise() * a_log.col(0).transpose().array().exp());
   }
 
-  /// From the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
-  /// \return with respect to raw
+  /// Takes the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
+  /// \return the gradient with respect to raw
   [[nodiscard]] RowMajorMatrix<Scalar> pullback(const RowMajorMatrix<Scalar>& d_step,
                                                 const RowMajorMatrix<Scalar>& d_g,
                                                 const Matrix<Scalar>& a_log,
@@ -18035,7 +18090,8 @@ template <class Scalar>
   }
   return softplus_of(z);
 }
-/// Its pullback; adds to the gradient of L. \return with respect to dl
+/// The pullback of `scaled_levels`; adds to the gradient of L. \return the gradient with respect to
+/// dl
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> scaled_levels_pullback(const RowMajorMatrix<Scalar>& dl,
                                                             const Matrix<Scalar>& scale,
@@ -18068,7 +18124,7 @@ template <class Scalar>
   }
   return x;
 }
-/// Its pullback. \return with respect to x
+/// The pullback of `unit_rows`. \return the gradient with respect to x
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> unit_rows_pullback(const RowMajorMatrix<Scalar>& x,
                                                         RowMajorMatrix<Scalar> d, Index width) {
@@ -18107,8 +18163,8 @@ class GatedRmsNorm {
  public:
   using Rows = RowMajorMatrix<Scalar>;
 
-  /// \param width   columns of a run, which divide the weight's rows
-  /// \param weight  n x 1; the columns of what is normalised are a multiple of n. Is referred to
+  /// \param width   columns of a run; it divides the number of the weight's rows
+  /// \param weight  n x 1, where n divides the columns of what is normalised; it must outlive this
   GatedRmsNorm(GateOrder order, Index width, double eps, const Matrix<Scalar>& weight)
       : order_(order), width_(width), eps_(static_cast<Scalar>(eps)), weight_(weight) {}
 
@@ -18120,7 +18176,7 @@ class GatedRmsNorm {
     return normalised(y).cwiseProduct(gate);
   }
 
-  /// Adds to the gradient of the weight and sets that of z. \return with respect to y
+  /// Adds to the gradient of the weight and sets that of z. \return the gradient with respect to y
   [[nodiscard]] Rows pullback(const Rows& y, const Rows& z, const Rows& d, Rows& d_z,
                               Matrix<Scalar>& d_weight) const {
     if (z.size() == 0) return normalised_pullback(y, d, d_weight);
@@ -18137,7 +18193,7 @@ class GatedRmsNorm {
  private:
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
 
-  /// The part of the weight that run i meets.
+  /// The part of the weight that multiplies run i.
   template <class Weight>
   [[nodiscard]] auto of_run(Weight& weight, Index i) const {
     return weight.col(0).segment(i * width_ % weight.rows(), width_);
@@ -18158,7 +18214,7 @@ class GatedRmsNorm {
     }
     return u;
   }
-  /// Adds to the gradient of the weight. \return with respect to u
+  /// Adds to the gradient of the weight. \return the gradient with respect to u
   [[nodiscard]] Rows normalised_pullback(const Rows& u, Rows d, Matrix<Scalar>& d_weight) const {
     const Eigen::Map<const Rows> from(u.data(), u.size() / width_, width_);
     Eigen::Map<Rows> runs(d.data(), d.size() / width_, width_);
@@ -18241,8 +18297,8 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
-/// What weights can be kept in to save memory. It depends on the scalar by name alone, so that
-/// matrices of it are compiled by programs that have such weights.
+/// The type in which weights can be kept to save memory. It is the same for every scalar; the
+/// template only spares programs without such weights from compiling matrices of it.
 template <class Scalar>
 struct NarrowWeight {
   using Type = Eigen::bfloat16;
@@ -18255,7 +18311,7 @@ struct Projection {
   const Matrix<typename NarrowWeight<Scalar>::Type>* narrow;
 };
 
-/// y(0, outputs first ... first + count) += W x of one row.
+/// y[i] += (W x)_i of one row x, for the outputs i in [first, first + count).
 template <class Scalar>
 void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
                  const RowMajorMatrix<Scalar>& x, Scalar* y) {
@@ -18277,7 +18333,7 @@ void add_one_row(const Matrix<typename NarrowWeight<Scalar>::Type>& weight, Inde
   }
 }
 
-/// y += x W^T, on threads where that is worth while.
+/// y += x W^T, on several threads if the product is large enough.
 template <class Scalar, class Element>
 void add_projected(const RowMajorMatrix<Scalar>& x, const Matrix<Element>& weight,
                    RowMajorMatrix<Scalar>& y) {
@@ -18361,7 +18417,7 @@ class NamedWeights {
   NamedWeights() = default;
   NamedWeights(const NamedWeights&) = default;
   NamedWeights(NamedWeights&&) noexcept = default;
-  /// Becomes a copy; where memory is refused nothing is changed.
+  /// Becomes a copy; if that throws std::bad_alloc, nothing is changed.
   NamedWeights& operator=(const NamedWeights& other) { return *this = NamedWeights(other); }
   NamedWeights& operator=(NamedWeights&&) noexcept = default;
   ~NamedWeights() = default;
@@ -18429,8 +18485,8 @@ class NamedWeights {
     entry.is_narrow = true;
   }
 
-  /// Keeps the matrices of all projections so. \throws std::invalid_argument as `keep_narrow`;
-  /// nothing is changed then
+  /// Keeps the matrices of all projections in bfloat16. \throws std::invalid_argument as
+  /// `keep_narrow`; nothing is changed then
   void keep_projections_narrow() {
     NamedWeights narrowed = *this;
     for (const std::string& name : names()) {
@@ -18445,7 +18501,8 @@ class NamedWeights {
            name.ends_with("embeddings.weight") || name == "lm_head.weight";
   }
 
-  /// A matrix to multiply by, whatever it is kept in; valid as long as these weights are.
+  /// A view of a matrix for products, whatever it is kept in; valid as long as these weights are.
+  /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] detail::Projection<Scalar> projection(std::string_view name) const {
     const Entry& entry = required(name);
     if (entry.is_narrow) return {nullptr, &entry.narrow};
@@ -18529,17 +18586,17 @@ namespace loglinear {
 enum class MixerLevelWeights {
   softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
   mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946
-  one_state  ///< 1: all levels together are one state, which is then all that is kept
+  one_state  ///< all weights are 1, so that one state is kept instead of levels
 };
 
 namespace detail {
 
-/// Level weights of a head: with one state that for the token itself, and one.
+/// The number of level weights of a head; one state has 2, for the token's own leaf and for itself.
 template <class Options>
 [[nodiscard]] int levels_of_head(const Options& o) {
   return o.level_weights == MixerLevelWeights::one_state ? 2 : o.num_levels;
 }
-/// Hidden channels of the network.
+/// The number of hidden channels of the network for level weights.
 template <class Options>
 [[nodiscard]] Index level_channels(const Options& o) {
   return o.level_mlp_size == 0 ? o.hidden_size : o.level_mlp_size;
@@ -18598,7 +18655,7 @@ struct LevelGate {
     w.append(std::string(level_bias), outputs, 1);
   }
 
-  /// The pullback of `scaled`; adds to the gradient of L. \return with respect to dl
+  /// The pullback of `scaled`; adds to the gradient of L. \return the gradient with respect to dl
   [[nodiscard]] Rows scaled_pullback(const Matrix<Scalar>& scale, const Rows& d_lambda,
                                      Matrix<Scalar>& d_scale) const {
     return scaled_levels_pullback(dl, scale, lambda, d_lambda, d_scale);
@@ -18634,16 +18691,16 @@ namespace loglinear {
 /// The defaults are those of its *model* configuration, `GatedDeltaNetConfig`, which is also that
 /// of the paper's `HGatedDeltaNet`, because published weights come out of models; `of_layer()` has
 /// those of the bare layer. Take every option but `allow_neg_eigval` from the `config.json` beside
-/// the weights: a file cannot tell `norm_eps`, `num_heads` with head_dim, and `scale`, and they
-/// change the numbers.
+/// the weights. The shapes in a file do not tell `norm_eps`, how `num_heads` and head_dim share
+/// their product, or `scale`, and the numbers depend on these.
 struct LogLinearGatedDeltaNetOptions {
   Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
   double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
   Eigen::Index num_heads = 6;       ///< of queries and keys
-  Eigen::Index num_v_heads = 0;  ///< of values and states, a multiple of num_heads; 0 for as many
-  Eigen::Index head_dim = 256;   ///< keys of a head, d_k
-  bool use_gate = true;          ///< whether there is an output gate, `g_proj`
-  bool use_short_conv = true;    ///< without, silu alone
+  Eigen::Index num_v_heads = 0;     ///< of values and states, a multiple of num_heads; 0: num_heads
+  Eigen::Index head_dim = 256;      ///< length of a key, d_k
+  bool use_gate = true;             ///< whether there is an output gate, `g_proj`
+  bool use_short_conv = true;       ///< without, silu alone
   /// beta in (0, 2) instead of (0, 1). The paper's `HGatedDeltaNet` ignores this option, whatever
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
   /// It is for mixers that were trained with it here.
@@ -18651,19 +18708,19 @@ struct LogLinearGatedDeltaNetOptions {
   Eigen::Index conv_size = 4;  ///< taps of the short convolutions
   bool conv_bias = false;      ///< whether there are `q_conv1d.bias` and so on
   double norm_eps = 1e-6;      ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;         ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  /// What level weights are made of; with `one_state` num_levels is not used.
+  int num_levels = 15;         ///< level weights, 2 to 65; 15 suffice for 2^14 tokens
+  /// How level weights are computed; with `one_state` num_levels is not used.
   MixerLevelWeights level_weights = MixerLevelWeights::softplus;
   Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the unit queries, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
-  double dt_min = 0.001;            ///< where step sizes begin, > 0
-  double dt_max = 0.1;              ///< and end
-  double dt_init_floor = 1e-4;      ///< the least of them, > 0
+  double dt_min = 0.001;            ///< the smallest initial step size, > 0
+  double dt_max = 0.1;              ///< the largest, at least dt_min
+  double dt_init_floor = 1e-4;      ///< the lower bound of every initial step size, > 0
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 
-  /// The defaults of flash-linear-attention's layer where it is built without a model: norm_eps is
+  /// The defaults of flash-linear-attention's layer when it is built without a model: norm_eps is
   /// 1e-5.
   [[nodiscard]] static LogLinearGatedDeltaNetOptions of_layer() { return {.norm_eps = 1e-5}; }
 };
@@ -18781,7 +18838,7 @@ template <class Scalar, class StateOf>
   return reads;
 }
 
-/// From given states; each goes on by T tokens.
+/// The reads from given states; each state goes on by T tokens.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
                                                 std::vector<LogLinearState<Scalar>>& states,
@@ -18792,7 +18849,8 @@ template <class Scalar>
   });
 }
 
-/// From empty states with as many of `max_levels` levels as T tokens fill; discards the final ones.
+/// The reads from empty states, with as many of `max_levels` levels as T tokens fill. Discards the
+/// final states.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
                                                 const ChunkwiseOptions& options,
@@ -18882,7 +18940,7 @@ class MixerCache {
 
   MixerCache(const MixerCache&) = default;
   MixerCache(MixerCache&&) noexcept = default;
-  /// Becomes a copy; where memory is refused nothing is changed.
+  /// Becomes a copy; if that throws std::bad_alloc, nothing is changed.
   MixerCache& operator=(const MixerCache& other) { return *this = MixerCache(other); }
   MixerCache& operator=(MixerCache&&) noexcept = default;
   ~MixerCache() = default;
@@ -18983,7 +19041,7 @@ template <class Scalar>
 struct ReadsGradient {
   RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
   RowMajorMatrix<Scalar> gate{};    // of the output gate before silu, likewise
-  RowMajorMatrix<Scalar> direct{};  // of what reaches the output past the heads, likewise
+  RowMajorMatrix<Scalar> direct{};  // of what bypasses the heads, likewise
 };
 
 }  // namespace detail
@@ -18997,9 +19055,9 @@ struct ReadsGradient {
 #ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 #define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 
-// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
-// before it is written, by A^T q on the old levels, so that everything that can throw does so while
-// the states are still whole.
+// One token through all heads, the decoding step. It reads before it writes: with the transition
+// `A = e^g (I - beta k k^T)` it reads the old levels by A^T q, so that whatever can throw does so
+// before a state changes.
 
 namespace loglinear::detail {
 
@@ -19101,7 +19159,7 @@ class HeadsToken {
 
 namespace loglinear::detail {
 
-/// Throws where one of several streams is a null pointer or is there twice.
+/// Throws if one of the caches is a null pointer or occurs twice.
 template <class Cache>
 void require_distinct(std::span<Cache* const> caches) {
   for (std::size_t s = 0; s < caches.size(); ++s) {
@@ -19123,8 +19181,8 @@ class StagedTokens {
  public:
   using Cache = MixerCache<Scalar>;
 
-  /// \param in  a row a stream \param convolved  of each convolution K inputs a stream, the newest
-  /// last \throws std::invalid_argument as `HeadsToken`
+  /// \param in  a row a stream \param convolved  for each convolution the last K inputs of each
+  /// stream, the newest last \throws std::invalid_argument as `HeadsToken`
   StagedTokens(const HeadInputs<Scalar>& in, std::vector<RowMajorMatrix<Scalar>> convolved,
                std::span<Cache* const> caches)
       : caches_(caches.begin(), caches.end()),
@@ -19141,7 +19199,8 @@ class StagedTokens {
   /// A row a stream, heads d_v.
   [[nodiscard]] const RowMajorMatrix<Scalar>& reads() const { return reads_; }
 
-  /// The caches take the tokens. Neither allocates nor throws.
+  /// The caches take the tokens. Does not throw, and allocates only to start threads or for an
+  /// executor.
   void commit() {
     parallel_for<Scalar>(static_cast<Index>(tokens_.size()), thread_count(), [&](Index s) {
       tokens_[static_cast<std::size_t>(s)]->write();
@@ -19187,7 +19246,7 @@ namespace loglinear {
 /// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
-/// \tparam Mixer    derives from this class; has the ends, `front` and `back` with their gradients
+/// \tparam Mixer    derives from this class; has `front` and `back`, before and after the heads
 template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
@@ -19236,8 +19295,8 @@ class TokenMixer {
   /// finite input overflows on the way. O(T log T), by the chunkwise form
   [[nodiscard]] Matrix forward(const Rows& x) const;
 
-  /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
-  /// pass. \param cache  where the stream stands; in the end after x
+  /// The next outputs of a stream. A prompt in pieces of any size gives the outputs of one pass, to
+  /// rounding. \param cache  where the stream stands; in the end after x
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
   [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const;
@@ -19254,10 +19313,10 @@ class TokenMixer {
     return out;
   }
 
-  /// Decodes one token of each of several streams, with one product for all of them where weights
-  /// are met. \param x  row s goes to `*caches[s]` \return a row a stream \throws
-  /// std::invalid_argument as `forward`, or for a cache that is there twice; no cache is changed
-  /// then
+  /// Decodes one token of each of several streams. All of them share one product with each weight.
+  /// \param x  row s goes to `*caches[s]` \return a row a stream
+  /// \throws std::invalid_argument as `forward`, or for a cache that is there twice; no cache is
+  /// changed then
   [[nodiscard]] Matrix step_streams(const Rows& x, std::span<Cache* const> caches) const {
     auto [out, staged] = stage(x, caches);
     staged.commit();
@@ -19543,7 +19602,8 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
  private:
   friend Base;
   using Index = Eigen::Index;
-  /// The paths that a short convolution may lie on; the first letter of their weights' names.
+  /// The projections that a short convolution may follow: the first letters of their weights'
+  /// names.
   static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
 
   /// Everything of a forward pass that its gradient needs.
@@ -19712,7 +19772,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const auto& weight = this->weights()["o_norm.weight"];
     return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
   }
-  /// The bound that beta stays below.
+  /// The upper bound of beta.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
   Options options_;
@@ -19733,35 +19793,37 @@ namespace loglinear {
 ///
 /// The defaults are those of its *model* configuration, `LogLinearMamba2Config`, because published
 /// weights come out of models; `of_layer()` has those of the bare layer. Take every option from the
-/// `config.json` beside the weights: a file cannot tell `norm_eps`, `norm_before_gate`,
-/// `norm_per_group`, `n_groups` with state_size, and `scale`, and they change the numbers.
+/// `config.json` beside the weights. The shapes in a file do not tell `norm_eps`,
+/// `norm_before_gate`, `norm_per_group`, how `n_groups` and state_size share their product, or
+/// `scale`, and the numbers depend on these.
 struct LogLinearMamba2Options {
   Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
   double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
   Eigen::Index num_heads = 64;      ///< num_heads * head_dim is the inner size
-  Eigen::Index head_dim = 64;       ///< values of a head, d_v
-  Eigen::Index state_size = 128;    ///< keys of a head, d_k
+  Eigen::Index head_dim = 64;       ///< length of a head's values, d_v
+  Eigen::Index state_size = 128;    ///< length of a head's keys, d_k
   Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
   Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
   bool use_conv_bias = true;        ///< whether there is `conv1d.bias`
   bool use_bias = false;            ///< whether there are `in_proj.bias` and `out_proj.bias`
   bool D_has_hdim = false;          ///< whether D has a number for each value of a head
   bool norm_before_gate = false;    ///< rms(y) . silu(z) instead of rms(y . silu(z))
-  /// Whether the norm's mean square is over the inner size / n_groups values of each group, as in
-  /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
-  /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
+  /// Whether the norm's mean square runs over the values of each group, inner size / n_groups of
+  /// them, as in mamba_ssm and in flash-linear-attention since 5 April 2026 (commit 0a484709).
+  /// Otherwise it runs over all values of a token, as before that commit and in the paper's code.
+  /// With n_groups = 1 both are the same.
   bool norm_per_group = true;
   double norm_eps = 1e-5;  ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;     ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  /// What level weights are made of; with `one_state` num_levels is not used.
+  int num_levels = 15;     ///< level weights, 2 to 65; 15 suffice for 2^14 tokens
+  /// How level weights are computed; with `one_state` num_levels is not used.
   MixerLevelWeights level_weights = MixerLevelWeights::softplus;
   Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
-  double dt_min = 0.001;            ///< where step sizes begin, > 0
-  double dt_max = 0.1;              ///< and end
-  double dt_init_floor = 1e-4;      ///< the least of them, > 0
+  double dt_min = 0.001;            ///< the smallest initial step size, > 0
+  double dt_max = 0.1;              ///< the largest, at least dt_min
+  double dt_init_floor = 1e-4;      ///< the lower bound of every initial step size, > 0
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 
   /// The defaults of flash-linear-attention's layer where it is built without a model: biases in
@@ -20130,8 +20192,8 @@ class LevelArena {
   [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
   [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
 
-  /// Memory for so many blocks to be taken from now on, and for all to be given back. Moves the
-  /// others where it has to grow; where it throws, nothing is changed.
+  /// Makes room so that `count` blocks can be taken, and all be given back, without allocating.
+  /// Growing moves the blocks; if it throws, nothing is changed.
   void reserve(std::size_t count) {
     free_.reserve(block_count());  // a copy has less
     if (free_.size() >= count) return;
@@ -20141,14 +20203,14 @@ class LevelArena {
     numbers_.resize((size + more) * array_size(block_));
     for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
   }
-  /// A block, with any numbers in it; does not throw if there is one.
+  /// A block with any numbers in it; does not throw if one is free.
   [[nodiscard]] Index take() {
     if (free_.empty()) reserve(block_count() / 2 + 1);
     const Index number = free_.back();
     free_.pop_back();
     return number;
   }
-  /// After a call of `reserve`.
+  /// Precondition: `reserve` has been called on this arena, or since it was copied.
   void give_back(Index number) noexcept { free_.push_back(number); }
 
   [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }
@@ -20317,7 +20379,8 @@ class StreamPool {
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
 
-  /// Begins an empty stream. \return its number, the lowest that is free
+  /// Begins an empty stream. Allocates where no number is free. \return its number, the lowest that
+  /// is free
   Index add() {
     Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
@@ -20326,8 +20389,8 @@ class StreamPool {
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream and keeps its blocks for others. Does not allocate, but the first time in a copy
-  /// of a pool. \throws std::invalid_argument for a number that no stream has
+  /// Ends a stream and keeps its blocks for others. Allocates at most the first time in a copy of a
+  /// pool. \throws std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
     arena_.reserve(0);
@@ -20337,7 +20400,8 @@ class StreamPool {
     std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
-  /// Begins a copy of a stream, which goes on from the same state; copies its active levels.
+  /// Begins a copy of a stream, which goes on from the same state. Copies its active levels;
+  /// allocates where the arena grows or no number is free.
   /// \return the number of the copy \throws std::invalid_argument for a number that no stream has
   Index fork(Index stream) {
     arena_.reserve(level_count(at(stream)));
@@ -20428,7 +20492,7 @@ class StreamPool {
                                        [&](int l) { return level(now, l, h); }),
           out, heads.rows(n));
     });
-    arena_.reserve(streams.size());  // the last that can fail
+    arena_.reserve(streams.size());  // after this only the room for `targets` can fail
     std::vector<Index> targets;
     targets.reserve(streams.size());
     for (const Index number : streams) targets.push_back(target_of(slot(number)));
@@ -20444,7 +20508,7 @@ class StreamPool {
     bool is_used = false;
     std::uint64_t size = 0;
     std::vector<double> magnitudes{};  // bounds of each head's norm
-    std::vector<Index> blocks{};       // of each level, all heads one after the other
+    std::vector<Index> blocks{};       // the block of each level, in it one head after the other
   };
 
   static const Options& checked(const Options& options) {
@@ -20537,7 +20601,7 @@ class StreamPool {
     }
     stream.magnitudes[array_index(head)] = token.magnitude();
   }
-  /// The same in the books.
+  /// Updates the stream's blocks and its size after `write` of all heads.
   void carry(Stream& stream, Index target) {
     const int landed = landing(stream);
     for (int l = 0; l < landed; ++l) arena_.give_back(stream.blocks[array_index(l)]);
@@ -20692,8 +20756,8 @@ class CascadeReadout {
     return {estimates_.data(), estimates_.size()};
   }
 
-  /// The pullback of the last `estimate`, from the gradient with respect to all estimates to that
-  /// with respect to the reads:
+  /// The pullback of the last `estimate`: the gradient with respect to the reads, from that with
+  /// respect to all estimates.
   ///
   ///     g_l = d_l + kappa g_(l-1) / (mass_(l-1) + kappa),   l = 0 ... M,   d_M = 0
   ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
@@ -20702,7 +20766,8 @@ class CascadeReadout {
   /// where g_l is the gradient with respect to e_l.
   /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
   /// \param d_reads      M x (outputs + 1), overwritten
-  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then,
+  /// unless only the gradient of kappa or of the prior is not finite
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {
@@ -20794,13 +20859,13 @@ class CascadeReadout {
 #define LOGLINEAR_STREAM_LEVEL_READS_HPP
 
 /// \file
-/// The levels of a state read apart: `S_l^T q` of each, where `query_mixed` gives their weighted
-/// sum.
+/// Reads each level of a state by itself: `S_l^T q` for every l, where `query_mixed` gives their
+/// weighted sum.
 
 namespace loglinear {
 
-/// Every level's own read: row l of `reads` becomes `q^T S_l`, 0 where the level is empty, so that
-/// `lambda^T reads` is what `query_mixed` gives.
+/// Reads each level by itself: row l of `reads` becomes `q^T S_l`, 0 where the level is empty.
+/// Hence `lambda^T reads` is what `query_mixed` gives.
 ///
 /// \param state  as it stands (`before_push`)
 /// \param q      length d_k
@@ -20828,8 +20893,8 @@ void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overf
       });
 }
 
-/// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
-/// being the gradient d_l with respect to row l of the reads.
+/// The pullback of `level_reads` with the state constant: d_q = sum_l S_l d_l, where row l of
+/// `d_reads` is the gradient d_l with respect to row l of the reads.
 ///
 /// \param d_reads  max_levels x d_v; rows of empty levels are ignored
 /// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
@@ -21062,7 +21127,7 @@ class Cascade {
   State state_;
   Matrix reads_;
   Vector key_, value_, features_, last_;
-  std::vector<Index> places_;  // of the key, where it is not zero
+  std::vector<Index> places_;  // the coefficients of the key that are not zero
 };
 
 }  // namespace loglinear
@@ -21248,8 +21313,8 @@ class RecursiveLeastSquares {
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
   ///
-  /// Sums over a row of U may be far larger on the way than in the end, here and in
-  /// `update_factors`: they are bounded, not looked at.
+  /// Partial sums over a row of U may be far larger than the result, here and in `update_factors`.
+  /// They are therefore bounded in advance and not checked themselves.
   Scalar find_gain() {
     const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
     const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
@@ -21312,7 +21377,7 @@ class RecursiveLeastSquares {
 #ifndef LOGLINEAR_RULES_DETAIL_LEAF_HPP
 #define LOGLINEAR_RULES_DETAIL_LEAF_HPP
 
-// The leaf of rules that write one a token, `a k v^T`, and the way back from its gradient.
+// The leaf of rules that write one leaf a token, `a k v^T`, and its pullback.
 
 namespace loglinear::detail {
 
@@ -21329,7 +21394,7 @@ void write_leaf(const Scalar& scale, const Projections<Vec>& in, Token<Kind>& to
   copy(in.v.data(), in.v.size(), token.values.data());
 }
 
-/// Its pullback to k and v.
+/// The pullback of `write_leaf` to k and v.
 template <class Kind, class Vec>
 void pull_back_leaf(const Token<Kind>& d_token, Projections<Vec>& d_in) {
   copy(d_token.keys.data(), d_in.k.size(), d_in.k.data());
@@ -21356,7 +21421,7 @@ namespace loglinear {
 /// normalises its key. There is no transition, no gate and no weight of the rule's own; states are
 /// always `d_k x d_v`.
 ///
-/// The Rust crate irithyll takes no more than this of an inner rule; it is kept exact so that its
+/// The Rust crate irithyll reduces every inner rule to this. It is kept exact so that the crate's
 /// numbers can be reproduced. Use the rule itself to have it applied in full.
 template <class Rule>
 struct KeyOnly {
@@ -21469,14 +21534,14 @@ struct DeltaSteps {
   double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
   double beta_bias = 0;  ///< added before the sigmoid of every strength
 
-  /// Of keys, values and strengths.
+  /// The projections of keys, values and strengths.
   [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
     return {projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
   }
 
-  /// Steps and leaves of a token.
+  /// Writes the steps and leaves of a token.
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
@@ -21492,7 +21557,8 @@ struct DeltaSteps {
     });
   }
 
-  /// The way back, W_k and W_v included, which have no effect. Uses d_token up.
+  /// The pullback; the gradients of k and v are zero, since W_k and W_v have no effect. Overwrites
+  /// d_token.
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
@@ -21599,8 +21665,9 @@ struct DeltaProductMode;
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
 ///
-///     a = sg(w_gate . x + gate_bias)    b_j = sg(w_comp_betas_j . x + beta_bias), twice that with
-///     H_j = I - b_j k_j k_j^T           `reflections`
+///     a = sg(w_gate . x + gate_bias)
+///     b_j = sg(w_comp_betas_j . x + beta_bias), twice that with `reflections`
+///     H_j = I - b_j k_j k_j^T
 ///     S <- H_n ... H_1 a S + sum_j H_n ... H_{j+1} b_j k_j v_j^T
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
@@ -21960,7 +22027,7 @@ namespace loglinear {
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, section 4.1, with the gate shared by all key rows. Transition: one decay for
-/// the state. Own weights: `w_gate` (1 x d_model).
+/// the whole state. Own weights: `w_gate` (1 x d_model).
 struct GLA {
   double gate_bias = 0;  ///< added before the sigmoid; 0 forgets half at every token, 6 some 0.25 %
 
@@ -22144,7 +22211,7 @@ namespace loglinear {
 /// of its own; `TiedHGRN2` ties the key to the gate, as published. Transition: a decay per key row.
 /// Own weights: `w_hgrn2_gate` (d_k x d_model).
 struct HGRN2 {
-  double lower_bound = 0.9;  ///< the fastest forgetting, in [0, 1)
+  double lower_bound = 0.9;  ///< the smallest forget gate w, in [0, 1)
   double gate_bias = 0;      ///< added before every sigmoid
 
   template <class Scalar>
@@ -22450,7 +22517,7 @@ namespace loglinear {
 /// arXiv:2307.08621, equation 5 (per head, without the rotation of queries and keys). Transition:
 /// one decay for the state. No weights beyond W_k, W_v and W_q.
 struct RetNet {
-  double gamma = 0.95;  ///< decay a token, in (0, 1]; half of a leaf is left after ln 2 / -ln gamma
+  double gamma = 0.95;  ///< decay a token, in (0, 1]; a leaf halves in ln 2 / -ln gamma tokens
 
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
@@ -22490,15 +22557,15 @@ struct RetNet {
 
 namespace loglinear {
 
-/// The real-gated linear recurrent unit, which Hawk and Griffin have; column by column
+/// The real-gated linear recurrent unit of Hawk and Griffin, column by column:
 ///
 ///     r = sg(W_alpha x + gate_bias)      i = sg(W_beta x + input_bias)
 ///     a = sg(Lambda)^(8 r)
 ///     h <- a * h + sqrt(1 - a^2) * (i * v)
 ///
 /// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The size of the
-/// input follows from the decay, so that the state stays as large as v. The state is one key row,
+/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The factor
+/// `sqrt(1 - a^2)` keeps the state as large as v, whatever the decay. The state is one key row,
 /// with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a decay
 /// per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free vector
 /// `Lambda` (d_v), which starts at a constant.
@@ -22615,9 +22682,10 @@ namespace loglinear {
 ///
 /// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
 /// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:
-/// `w_decay` (1 x d_model). Keys above some 88 (float) or 700 (double) overflow and are refused.
+/// `w_decay` (1 x d_model). Coefficients of k above some 88 (float) or 700 (double) overflow and
+/// are refused.
 struct RWKV {
-  double initial_decay = 0.5;  ///< the slowest rate of forgetting a token, >= 0
+  double initial_decay = 0.5;  ///< the lower bound of the rate of forgetting per token, >= 0
   double gate_bias = 0;        ///< the larger, the slower the learned part forgets
 
   template <class Scalar>
@@ -22678,14 +22746,14 @@ namespace loglinear {
 ///     S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T
 ///
 /// Peng et al., *RWKV-7 "Goose" with Expressive Dynamic State Evolution*, arXiv:2503.14456,
-/// equations 9 to 17. With `decay_first` the update removes from the decayed state: the transition
-/// is then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one.
-/// Own weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
+/// equations 9 to 17. With `decay_first` the state decays before the removal: the transition is
+/// then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one. Own
+/// weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
 /// `w_alpha_rk` (d_k).
 struct RWKV7 {
-  bool decay_first = false;  ///< remove from the decayed state instead of the older one
-  double gate_bias = 0;  ///< the larger, the slower the decay; 0 keeps 0.77 at seed-size weights
-  double iclr_bias = 0;  ///< added before the sigmoid of the in-context learning rates
+  bool decay_first = false;  ///< remove from the decayed state, not from the state before the decay
+  double gate_bias = 0;      ///< the larger, the slower the decay; 0 keeps 0.77 with weights near 0
+  double iclr_bias = 0;      ///< added before the sigmoid of the in-context learning rates
 
   static constexpr bool normalizes_key = true;
 
@@ -22782,19 +22850,20 @@ struct RWKV7 {
 
 namespace loglinear {
 
-/// HGRN2 as published, with the key tied to the gate: what a key row forgets is what it writes.
+/// HGRN2 as published, with the key tied to the gate: a key row writes with the weight 1 - w with
+/// which it forgets.
 ///
 ///     w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
 ///     S <- diag(w) S + (1 - w) v^T
 ///
-/// Every row of the state is then a running average of values and stays of their size.
+/// Every row of the state is then a running average of values and does not outgrow them.
 ///
 /// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, section 3; its
 /// activations of value and query, its norm and the lower bounds that it learns for its layers
 /// belong to a mixer. `HGRN2` has a key of its own instead. Transition: a decay per key row. Own
 /// weights: `w_hgrn2_gate` (d_k x d_model); W_k has no effect.
 struct TiedHGRN2 {
-  double lower_bound = 0;  ///< the fastest forgetting, in [0, 1); 0 in the paper's first layer
+  double lower_bound = 0;  ///< the smallest forget gate w, in [0, 1); 0 in the paper's first layer
   double gate_bias = 0;    ///< added before every sigmoid; 0 forgets half at every token
 
   template <class Scalar>
@@ -22929,16 +22998,16 @@ using RuleTypes = decltype(detail::rules_of_all(Rules{}));
 
 namespace loglinear {
 
-/// The sequence form by its definition, every query against every earlier token: the oracle of the
-/// tests.
+/// The sequence form by its definition: every query reads every token up to its own. The tests
+/// compare the other forms with it.
 ///
 /// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
 /// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). It shares
 /// nothing with `recurrent` and `chunkwise` but the level arithmetic.
 ///
 /// \param in       the tokens
-/// \param initial  the state before them, which is read, not changed; its size says where the
-///                 stream stands
+/// \param initial  the state before them, which does not change; its size() is the position of the
+///                 first token
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
 /// finite. O(T^2 (d_k + d_v)); allocates.
@@ -23038,7 +23107,7 @@ namespace loglinear {
 ///     h_t = sum_l lambda_l C_l^T q / max(|sum_l lambda_l n_l . q|, 1)
 ///
 /// with C_l and n_l the matrix memory and the normaliser of level l: the level weights weigh both.
-/// The result does not depend on m, so that gradients may take `log_scale` for a constant.
+/// The result does not depend on m, so that gradients may treat `log_scale` as constant.
 ///
 ///     ExponentialGates<double> gates(log_i, log_f);
 ///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v),
@@ -23057,7 +23126,7 @@ struct ExponentialGates {
 
   /// \param log_input  log i, T x 1, finite: the projection itself where i is its exponential
   /// \param log_forget  log f, T x 1, finite: of f = sg(z) it is -softplus(-z)
-  /// \param before  m of the token before the first one; -infinity in an empty state
+  /// \param before  m of the token before the first one; -infinity if the state is empty
   /// \throws std::invalid_argument for another shape, for numbers that are not finite, or where
   /// m_t is not. O(T); allocates its members
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
@@ -23082,10 +23151,10 @@ struct ExponentialGates {
     }
   }
 
-  /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. The way back
-  /// from their gradient d is input_t d_t to k_t and keys_t . d_t to log i_t; to log f it is the
-  /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
-  /// allocates its result
+  /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. With d the
+  /// gradient with respect to them, that of k_t is input_t d_t and that of log i_t is keys_t . d_t;
+  /// that of log f_t is the gradient with respect to `log_decay`. \throws std::invalid_argument
+  /// unless k has a row a token. O(T d_k); allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
@@ -23117,9 +23186,9 @@ struct ExponentialGates {
     detail::require_finite("the outputs", out);
     return out;
   }
-  /// From the gradient of the outputs, T x d_v, to that of the reads, T x (d_v + 1). \throws
-  /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
-  /// is not finite. O(T d_v); allocates its result
+  /// The gradient with respect to the reads, T x (d_v + 1), from that with respect to the outputs,
+  /// T x d_v. \throws std::invalid_argument for reads as `outputs`, a gradient of another shape, or
+  /// where a result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
     const detail::FlushToZero<Scalar> flush;
     require_reads(reads);
@@ -23227,8 +23296,8 @@ namespace loglinear::detail {
 
 namespace loglinear {
 
-/// Rotations of pairs of key rows between tokens, the complex transitions of Mamba-3, as a change
-/// of queries and keys around a sequence or a stream:
+/// Rotations of pairs of key rows from token to token, the complex transitions of Mamba-3,
+/// expressed as rotations of the queries and keys of a sequence or a stream:
 ///
 ///     S_t = a_t R_t S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t
 ///     P_t = R_t R_{t-1} ... R_1            o_t = sum_s a_t ... a_{s+1} (P_t^T q_t).(P_s^T k_s) v_s
@@ -23288,9 +23357,9 @@ struct RotaryPhases {
     return result;
   }
 
-  /// From `rotated(x)` and the gradient with respect to it, to those with respect to x and to the
-  /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
-  /// as `rotated`. O(rows (n + columns)); allocates its result
+  /// The gradients with respect to x and to the phases, from `rotated(x)` and the gradient with
+  /// respect to it. Queries and keys share the phases, so that their gradients add up. \throws as
+  /// `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
     const detail::FlushToZero<Scalar> flush;
     const detail::Index each = rows_a_token("the rotated rows", result);
@@ -23309,9 +23378,10 @@ struct RotaryPhases {
     return d;
   }
 
-  /// From the gradient with respect to the phases to that with respect to the angles, each of which
-  /// is in all later phases. \throws std::invalid_argument for another shape, or where a number is
-  /// not finite, of the argument or of the result. O(T n); allocates its result
+  /// The gradient with respect to the angles, from that with respect to the phases. An angle is
+  /// part of the phases of its own token and of all later ones. \throws std::invalid_argument for
+  /// another shape, or where a number is not finite, of the argument or of the result. O(T n);
+  /// allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());
@@ -23387,7 +23457,7 @@ struct TrapezoidalSteps {
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Rows = SequenceArray<Scalar>;
 
-  /// From the gradient of `keys` and of the log decays to that of what they were made from.
+  /// The gradients with respect to what `keys` and the log decays were made from.
   struct Gradient {
     Matrix k;          ///< rT x d_k
     Matrix log_decay;  ///< T x 1
@@ -23445,10 +23515,10 @@ struct TrapezoidalSteps {
     return with_earlier("v", v, before);
   }
 
-  /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
-  /// and of what the steps are made of. What came before the sequence is constant. \throws
-  /// std::invalid_argument for another shape, or where a number is not finite, of an argument or of
-  /// the result. O(rT d_k); allocates its result
+  /// The gradients with respect to k, the log decays, the steps and the mixes, from that of `keys`,
+  /// 2rT x d_k, and that of `log_decay`, T x 1. The keys before the sequence count as constant.
+  /// \throws std::invalid_argument for another shape, or where a number is not finite, of an
+  /// argument or of the result. O(rT d_k); allocates its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
@@ -23475,7 +23545,7 @@ struct TrapezoidalSteps {
     detail::require_finite("the gradient of the mixes", d.mix);
     return d;
   }
-  /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
+  /// The gradient with respect to v, rT x d_v, from that of `values`, 2rT x d_v. \throws
   /// std::invalid_argument unless there is an even number of rows a token, or where a number is not
   /// finite, of the argument or of the result. O(rT d_v); allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
@@ -23513,7 +23583,8 @@ struct TrapezoidalSteps {
     }
     return pairs;
   }
-  /// What each row gave: its own leaf's gradient and that of the next token's second leaf.
+  /// The gradient with respect to each row: that of its own leaf and that of the next token's
+  /// second leaf.
   [[nodiscard]] Matrix unpaired(const Rows& d, detail::Index each, bool are_weighted) const {
     Matrix sum(d.rows() / 2, d.cols());
     for (detail::Index t = 0; t < dt.rows(); ++t) {
@@ -23553,24 +23624,23 @@ namespace loglinear {
 /// it for speculative decoding, where a draft of several tokens is tried and its wrong end dropped,
 /// and for late corrections of a stream.
 ///
-/// It keeps a snapshot every `snapshot_every` tokens and the inputs x_t since. To take tokens back
+/// It keeps a snapshot for every `snapshot_every` tokens, and the inputs x_t. To take tokens back
 /// it restores the last snapshot before them and repeats the tokens in between. That is exact
 /// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
 ///
-/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
-///   a token;
-/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
+/// * `forward` costs what the layer's does, and one snapshot every E tokens, which copies A/E
+///   matrices a token on average;
+/// * `rewind` takes one snapshot, restores another and repeats up to E - 1 tokens, (E - 1)/2 on
 ///   average;
-/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
-///   far where these are fewer.
+/// * memory holds at most ceil(N/E) + 2 snapshots and N + E inputs of d_model numbers.
 ///
-/// The constructor makes room for up to 1024 tokens; more is allocated as tokens come. After that
-/// neither call allocates, once every snapshot, that of a rewind included, has been taken with as
-/// many active levels as there are. N and E may be up to 2^63 - 1. If E is larger than the stream,
-/// no snapshot is taken: a rewind then repeats the stream from its beginning, and every input is
-/// kept.
+/// The constructor makes room for up to 1024 inputs; room for more is allocated as tokens come.
+/// Once that has ended, and every snapshot, that of `rewind` included, has held as many active
+/// levels as there can be, neither call allocates. N and E may be up to 2^63 - 1. If E is larger
+/// than the stream, its beginning is the only snapshot: a rewind then repeats the stream from
+/// there, and every input is kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -23581,7 +23651,7 @@ class Rewindable {
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
 
-  /// How much is kept; depth must be given.
+  /// How much is kept; `depth` must be given.
   struct Options {
     Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
     Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
@@ -23603,7 +23673,7 @@ class Rewindable {
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
-  /// Writes a token, as `forward` of the layer.
+  /// Reads and writes a token, as `forward` of the layer does.
   /// \return the output, overwritten by the next call
   /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
@@ -23631,8 +23701,8 @@ class Rewindable {
     if (tokens > 0) rewind_to(position_ - count(tokens));
   }
 
-  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
-  /// others have been taken back already.
+  /// How many tokens can be taken back now: `depth`, or fewer near the beginning of the stream and
+  /// after a rewind.
   [[nodiscard]] Index rewindable() const noexcept {
     return static_cast<Index>(position_ - earliest_);
   }
@@ -23649,13 +23719,13 @@ class Rewindable {
  private:
   static constexpr std::uint64_t first_room = 1024;
 
-  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
+  /// The final length of the ring of inputs; `most_snapshots` is that of the ring of snapshots.
   [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
   [[nodiscard]] std::uint64_t most_snapshots() const {
     return (count(depth_) - 1) / count(every_) + 2;
   }
-  /// Lets the rings grow before the next token where they are full for the first time, and so not
-  /// yet bent: every input and every snapshot stays at its place.
+  /// Lets a ring grow before the next token when it is full for the first time. It has not wrapped
+  /// around then, so that every input and every snapshot stays at its place.
   void make_room() {
     const auto doubled = [](std::uint64_t room, std::uint64_t most) {
       return (std::min)(2 * room, most);
@@ -23684,8 +23754,8 @@ class Rewindable {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
   }
 
-  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
-  /// stays where a token, which the layer has taken before, is refused.
+  /// Restores the last snapshot at or before `position` and repeats the tokens since. If a token
+  /// throws, although the layer has taken it before, the stream stays as it was.
   void rewind_to(std::uint64_t position) {
     layer_.snapshot(present_);
     const std::uint64_t kept = position / count(every_) * count(every_);
@@ -23705,9 +23775,9 @@ class Rewindable {
 
   Layer layer_;
   Index depth_, every_;
-  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens so far; the earliest place to go back to
   std::vector<typename Layer::Snapshot> snapshots_{};
-  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
+  typename Layer::Snapshot present_{};  // what a rewind that fails goes back to
   detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
   Vector x_{};
 };
@@ -23740,15 +23810,15 @@ enum class PartProduct {
 /// r are the products of the part's transitions. So the part starts at its absolute count with
 /// empty levels and computes P and r as well. To append it, each earlier level undergoes P and r
 /// and then falls whole into the level that holds its tokens at the end. Appending is exact for
-/// every pair of counts, also past the last level: the state is that of one stream to the rounding
-/// of sums, and to the bit where nothing is rounded differently.
+/// every pair of counts, also past the last level: the state is that of one stream up to the
+/// rounding of sums, and bit for bit where no sum is rounded differently.
 ///
-/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
-/// transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`: key_rows^2
-/// numbers and O(key_rows^2) operations a token.
+/// A token costs what `forward` costs, and its factor of the product: O(1), O(key_rows) or O(d_v)
+/// where transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`:
+/// key_rows^2 numbers and O(key_rows^2) operations a token.
 ///
 /// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
-/// \tparam product  what may be carried along
+/// \tparam product  the largest product that may be kept
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
   using Kind = typename Layer_::Head::Kind;
@@ -23815,7 +23885,7 @@ class StreamPart {
   /// \name `write` in two halves, for several heads
   /// \{
 
-  /// Checks the next token; nothing is changed but what `commit` is to write.
+  /// Checks the next token and prepares what `commit` writes; the stream does not change.
   template <class In>
   void stage(const In& x) {
     const Flush flush;
@@ -24060,7 +24130,7 @@ namespace loglinear {
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`
-  /// A layer that is chosen at run time may have one level.
+  /// Only the run time tells whether the layer has one level.
   static constexpr bool is_chosen_at_run_time = true;
 
   /// One of the weightings.
@@ -24111,9 +24181,9 @@ static_assert(LevelWeights<AnyLevelWeights, double>);
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those that have one kind of transition. It is a rule itself. So
-/// a layer is compiled once for a kind and not once for a rule: only `prepare` and `pullback` are
-/// compiled for each rule.
+/// A rule chosen at run time among those with the same kind of transition. So a layer is compiled
+/// once for each kind and not for each rule: only `prepare` and `pullback` are compiled for each
+/// rule.
 
 namespace loglinear {
 
@@ -24224,9 +24294,9 @@ using RuntimeRule =
 
 namespace loglinear {
 
-/// Where a layer of this mode bounds its output unless told otherwise. A log-linear layer does so
-/// always. Rules that normalise their key, and HGRN2 (`RuleInfo::bounds_output`), do so in
-/// `forward` and `train_one`; the others nowhere.
+/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always; a
+/// one-state layer in `forward` and `train_one` if its rule normalises its key or is HGRN2
+/// (`RuleInfo::bounds_output`); any other nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
@@ -24238,7 +24308,7 @@ namespace loglinear {
 }
 
 /// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place
-/// of rule, level weights and max_levels. Each of these lists all of its members, since in C++20
+/// of rule, level weights and max_levels. Both structs list all of their members, since in C++20
 /// designators cannot reach those of a base.
 struct AttentionConfig {
   Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
@@ -24255,7 +24325,8 @@ struct AttentionConfig {
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 
-  /// \throws std::invalid_argument naming the first member that is out of its range
+  /// Checks sizes, threads and mode; the layer that is made of it checks the other members. \throws
+  /// std::invalid_argument naming the first that is out of its range
   void validate() const {
     detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);
@@ -24330,8 +24401,8 @@ class Attention {
 
   /// \name A token
   /// These functions return the layer's own output, length d_model, which the next call overwrites.
-  /// None of them allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
-  /// anything has changed.
+  /// They do not allocate, except to start threads and for an executor. Errors as in
+  /// `LogLinearAttention`: std::invalid_argument before anything has changed.
   /// \{
 
   /// All heads read and write. \param x any Eigen vector, std::vector, std::array or std::span of
@@ -24428,7 +24499,7 @@ class Attention {
   /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
-  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
+  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< of all heads and W_out
   /// Sets the learning rate of all heads and of W_out. \throws std::invalid_argument unless finite
   /// and >= 0
   virtual void set_learning_rate(double learning_rate) = 0;
@@ -24475,7 +24546,7 @@ class Attention {
 #ifndef LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
 #define LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
 
-// A layer of some type behind the interface of those made at run time.
+// A layer of a given type behind the interface of layers chosen at run time.
 
 namespace loglinear::detail {
 
@@ -24565,11 +24636,11 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
-/// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
-/// some half a minute; hence this header is not part of loglinear.hpp. Link the target
-/// `loglinear::runtime`, and it is compiled for float and double once and for all. Without it, a
-/// program with several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it,
-/// and says in one of them, after including this header,
+/// A source file that calls `make_attention` compiles a layer for each kind of transition, 11 of
+/// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
+/// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
+/// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
+/// one of them, after including this header,
 ///
 ///     template std::unique_ptr<loglinear::Attention<double>>
 ///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
@@ -24603,8 +24674,9 @@ auto with_layer_type(const AttentionMode& mode, const Work& work) {
 
 /// The layer that a config describes, behind the interface `Attention`:
 /// `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or for `LogLinear`
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. Outputs, states, weights and
-/// checkpoints have the same bits as those of that type. Allocates.
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. States, weights, checkpoints
+/// and outputs have the same bits as those of that type with the same options, `bound` among them;
+/// its default there is `always`, here `output_bound_of(mode)`. Allocates.
 /// \throws std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
@@ -24673,7 +24745,7 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 #ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
 #define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// From a mode to its text.
+// Writes a mode as text.
 
 namespace loglinear::detail {
 
@@ -24774,7 +24846,7 @@ class ModeSyntaxError : public std::invalid_argument {
 #ifndef LOGLINEAR_MODE_DETAIL_READER_HPP
 #define LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// From a text to the mode that it describes; the grammar stands at the top of mode_text.hpp.
+// Reads a mode from its text; the grammar stands at the top of mode_text.hpp.
 
 namespace loglinear::detail {
 
@@ -25157,6 +25229,7 @@ template <class Layer>
 }
 
 /// The same for a layer chosen at run time, whose mode stands for rule, levels and level weights.
+/// Copies all states.
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
@@ -25194,11 +25267,11 @@ Stream& operator<<(Stream& stream, const Layer& layer) {
 namespace loglinear {
 
 /// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
-/// values of the tokens that the next one sees. It grows with the stream, with a window up to 2
-/// (window - 1) x columns numbers. It is a plain value: copy it to branch a stream. A cache that
+/// values of the tokens that the next one sees. It grows with the stream; with a window it stops at
+/// `2 (window - 1) columns` numbers. It is a plain value: copy it to branch a stream. A cache that
 /// was moved from is empty and has no columns, so that every layer refuses it.
 ///
-/// Where memory is refused, or an argument, every member leaves the cache as it was.
+/// If a member throws, the cache is what it was.
 template <class Scalar>
 class AttentionCache {
  public:
@@ -25206,7 +25279,7 @@ class AttentionCache {
   using Index = Eigen::Index;
 
   /// Begins a stream. Does not allocate.
-  /// \param window   tokens that one sees, itself included; 0 for all
+  /// \param window   tokens that a token sees, itself included; 0 for all
   /// \param columns  of a token's keys, all heads side by side, at least 1
   /// \throws std::invalid_argument for a size out of its range
   AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {
@@ -25357,7 +25430,7 @@ class LanguageModelCache {
 
   LanguageModelCache(const LanguageModelCache&) = default;
   LanguageModelCache(LanguageModelCache&&) noexcept = default;
-  /// Where memory is refused the cache stays as it was.
+  /// If it throws std::bad_alloc, the cache stays as it was.
   LanguageModelCache& operator=(const LanguageModelCache& other) {
     return *this = LanguageModelCache(other);
   }
@@ -25502,9 +25575,9 @@ namespace loglinear {
 struct AttentionLayers {
   std::vector<Eigen::Index> layers = {};  ///< numbers of blocks from 0
   Eigen::Index num_heads = 1;             ///< divides hidden_size into an even head_dim
-  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0 for as many
+  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0: num_heads
   bool qkv_bias = false;          ///< whether q_proj, k_proj and v_proj have biases
-  Eigen::Index window_size = 0;   ///< tokens that one sees, itself included; 0 for all before it
+  Eigen::Index window_size = 0;   ///< tokens that a token sees, itself included; 0 for all
   double rope_theta = 10000;      ///< base of the rotary positions, finite and > 0
 
   /// Whether all options are equal.
@@ -25514,8 +25587,8 @@ struct AttentionLayers {
 /// How to build a `LanguageModel`, under the names of flash-linear-attention.
 ///
 /// The mixer's options choose the family, its names in files, and the mixer of every block that
-/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. Their
-/// `level_weights` = one_state makes the twin with one state.
+/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. With their
+/// `level_weights` = one_state the model is the family's twin with one state.
 struct LanguageModelOptions {
   Eigen::Index vocab_size = 256;       ///< tokens are 0 ... vocab_size - 1; 256 for bytes
   Eigen::Index num_hidden_layers = 2;  ///< blocks
@@ -25541,7 +25614,8 @@ namespace detail {
 [[nodiscard]] inline double norm_eps(const LanguageModelOptions& o) {
   return std::visit([](const auto& mixer) { return mixer.norm_eps; }, o.mixer);
 }
-/// flash-linear-attention's width of a gated MLP: two thirds of ratio times the inputs, in 256s.
+/// flash-linear-attention's width of a gated MLP: two thirds of ratio times the inputs, rounded up
+/// to a multiple of 256.
 [[nodiscard]] inline Index published_mlp_size(Index inputs, double ratio) {
   const auto size = static_cast<Index>(static_cast<double>(inputs) * ratio * 2 / 3);
   return 256 * ((size + 255) / 256);
@@ -25578,7 +25652,7 @@ inline void require_attention(const AttentionLayers& a, Index inputs) {
   }
 }
 
-/// What is checked before anything is built; the mixers check their own options.
+/// Checks the options before anything is built; the mixers check their own.
 inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   require_between("vocab_size", o.vocab_size, Index{1}, Index{1} << 30);
   require_between("num_hidden_layers", o.num_hidden_layers, Index{1}, Index{1} << 16);
@@ -25599,7 +25673,8 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   return o;
 }
 
-/// The same for a model of Scalar, in which norm_eps must not be denormal, where no mixer checks.
+/// The same for a model of Scalar, in which norm_eps must be a normal number. A model of attention
+/// blocks alone has no mixer that would check that.
 template <class Scalar>
 const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   const double eps = norm_eps(checked(o));
@@ -25636,7 +25711,7 @@ namespace loglinear {
 /// `v_proj.weight` (num_kv_heads head_dim x hidden_size), with qkv_bias `q_proj.bias`,
 /// `k_proj.bias`, `v_proj.bias`. A token costs O(window x hidden_size).
 ///
-/// It has the interface of `TokenMixer`, but for the gradient: streams are `AttentionCache`s.
+/// It has the interface of `TokenMixer` without the gradient; its streams are `AttentionCache`s.
 template <class Scalar_>
 class SlidingWindowAttention {
  public:
@@ -25648,7 +25723,7 @@ class SlidingWindowAttention {
   /// What `stage` has read and `commit` writes.
   class Staged {
    public:
-    /// Makes room in each cache for a token more. Allocates
+    /// Makes room for one more token in each cache. Allocates
     Staged(Matrix keys, Matrix values, std::span<Cache* const> caches)
         : keys_(std::move(keys)),
           values_(std::move(values)),
@@ -25668,7 +25743,8 @@ class SlidingWindowAttention {
     std::vector<Cache*> caches_;
   };
 
-  /// Draws all matrices as a model's projections are drawn, with standard deviation `deviation`.
+  /// Draws all matrices from a normal distribution with standard deviation `deviation`; biases
+  /// begin at 0.
   /// \throws std::invalid_argument for an option out of its range
   SlidingWindowAttention(const AttentionLayers& options, Index hidden_size, double deviation,
                          Xorshift64& random)
@@ -25862,8 +25938,8 @@ class Block {
   using Mixer = std::variant<LogLinearMamba2<Scalar>, LogLinearGatedDeltaNet<Scalar>,
                              SlidingWindowAttention<Scalar>>;
 
-  /// Draws what is not the mixer's. \param channels  of the MLP; 0 for none \param mixer_name  what
-  /// the family calls the mixer
+  /// Draws the weights outside of the mixer. \param channels  of the MLP; 0 for none
+  /// \param mixer_name  what the family calls the mixer
   Block(Mixer mixer, Index inputs, Index channels, double eps, double deviation,
         std::string mixer_name, Xorshift64& random)
       : mixer_(std::move(mixer)), eps_(eps), mixer_name_(std::move(mixer_name)) {
@@ -25889,7 +25965,7 @@ class Block {
     add_mlp(x);
   }
 
-  /// One token of each of several streams, x changed, the caches not yet.
+  /// Takes one token of each of several streams: changes x, but not yet the caches.
   [[nodiscard]] StagedBlock<Scalar> stage(Rows& x, const std::vector<Cache*>& caches) const {
     const Rows normed = rms_norm(x, eps_, weights_[norm_name()]);
     auto staged = std::visit(
@@ -26023,12 +26099,12 @@ namespace loglinear {
 ///     logits = model.step(token, cache);              // one token more
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
-/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs the products
-/// with all weights and O(active levels) of a head's state. A stream needs constant memory, except
-/// for attention: that keeps the tokens of its window, or all tokens without one.
+/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs one product
+/// with each weight and, in each head, O(active levels) reads of a level. A stream needs constant
+/// memory, except for attention: that keeps the tokens of its window, or all tokens without one.
 ///
-/// Const member functions may run at the same time, on different caches. They allocate. \throws of
-/// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
+/// Const member functions may run at the same time, on different caches. They allocate. \throws
+/// std::invalid_argument, each of them, for a token that is not 0 ... vocab_size - 1, a cache of
 /// another model's shape, or where finite weights overflow; caches are unchanged then.
 ///
 /// \tparam Scalar_  float or double
@@ -26042,13 +26118,14 @@ class LanguageModel {
   using Tokens = std::span<const std::int32_t>;
 
   /// Allocates and draws all weights from the mixer's seed: those of mixers as `LogLinearMamba2`
-  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range. \param
-  /// keep_narrow  whether projections, embedding and head are kept in bfloat16, each block rounded
-  /// before the next is drawn \throws std::invalid_argument for an option out of its range
+  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with its initializer_range.
+  /// \param keep_narrow  whether projections, embedding and head are kept in bfloat16, each block
+  /// rounded before the next is drawn
+  /// \throws std::invalid_argument for an option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
   LanguageModel(const LanguageModel&) = default;
   LanguageModel(LanguageModel&&) noexcept = default;
-  /// Where memory is refused the model stays as it was.
+  /// If it throws std::bad_alloc, the model stays as it was.
   LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
   LanguageModel& operator=(LanguageModel&&) noexcept = default;
   ~LanguageModel() = default;
@@ -26204,8 +26281,8 @@ class LanguageModel {
     }
   }
 
-  /// Calls `use(x, first)` with what leaves the last block, for pieces of bounded size; then the
-  /// cache goes on to where a copy of it has gone.
+  /// Calls `use(x, first)` with the last block's outputs x, for pieces of bounded size that begin
+  /// with token `first`. It works on a copy of the cache, which replaces the cache in the end.
   template <class Use>
   void pass(Tokens tokens, Cache& cache, Use use) const;
 
@@ -26315,7 +26392,7 @@ namespace loglinear {
 /// How the next token is chosen.
 struct SamplingOptions {
   double temperature = 1;   ///< logits are divided by it, finite and >= 0; 0 takes the most likely
-  Eigen::Index top_k = 0;   ///< so many of the most likely tokens are drawn from; 0 for all
+  Eigen::Index top_k = 0;   ///< only so many of the most likely tokens are drawn; 0 for all
   std::uint64_t seed = 42;  ///< of the draws, at least 1
 };
 

@@ -50,7 +50,8 @@ void load(const std::filesystem::path& path, Object& object) {
 }
 
 /// The same for a layer chosen at run time (mode/attention.hpp), made from the same config. The
-/// file may be one of the `MultiHeadAttention` that the layer stands for. Compiled for all rules.
+/// `MultiHeadAttention` that the layer stands for may have written the file. Instantiates `load`
+/// for every kind of rule.
 template <class Scalar>
 void load(const std::filesystem::path& path, Attention<Scalar>& attention) {
   visit_layer(attention, [&](auto& layer) { load(path, layer); });

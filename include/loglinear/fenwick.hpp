@@ -9,7 +9,7 @@
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
 /// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
 /// need no Eigen and do not allocate. They throw std::invalid_argument unless `max_levels` is 1 to
-/// 64 and a level is one of those; in a constant expression that is a compiler error.
+/// 64 and `level` is 0 to `max_levels - 1`; in a constant expression that is a compiler error.
 
 #include "loglinear/detail/base/cpp20.hpp"
 
@@ -42,14 +42,15 @@ constexpr void require_level(int level, int max_levels) {
 
 }  // namespace detail
 
-/// What the last level does when a carry adds a bucket of `2^(max_levels - 1)` tokens to it.
+/// What becomes of the last level's content when a carry brings a bucket of `2^(max_levels - 1)`
+/// tokens.
 enum class LastLevel {
-  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
-  forget,  ///< drops it: the last level holds the newest such bucket alone
-  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+  fold,    ///< all of it stays: nothing is ever lost, only resolution
+  forget,  ///< none of it stays: the last level holds the newest such bucket alone
+  halve,   ///< half of it stays: a bucket counts 1, 1/2, 1/4, ... as newer ones come
 };
 
-/// The fraction of what the last level holds that is left after `carries` more buckets.
+/// The fraction of the last level's content that is left after `carries` more such buckets.
 [[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
   if (policy == LastLevel::fold || carries == 0) return 1;
   if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
@@ -79,11 +80,11 @@ struct ReadOrderInfo {
   bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
   bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
 
-  /// Whether the own leaf is read where the carry takes it.
+  /// Whether the own leaf is read at the level to which the carry takes it.
   [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
 };
 
-/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+/// All read orders, in the order of `ReadOrder`. A new one needs its value there and its row here.
 inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
     {ReadOrder::before_push, "before_push", false, false},
     {ReadOrder::after_push, "after_push", true, false},
@@ -100,7 +101,7 @@ static_assert([] {
   }
   return true;
 }());
-/// Its name in texts.
+/// The name of an order in texts.
 [[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
   return info_of(order).name;
 }
@@ -174,7 +175,8 @@ struct Bucket {
   std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
 };
 
-/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 if the level is
+/// inactive.
 [[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
   detail::require_level_count(max_levels);
   detail::require_level(level, max_levels);

@@ -3,7 +3,8 @@
 #define LOGLINEAR_RANDOM_HPP
 
 /// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+/// The generator behind every initial weight. The same seed gives the same bits everywhere, and the
+/// same normals up to the rounding of the platform's log and cos.
 
 #include <cmath>
 #include <cstdint>

@@ -6,7 +6,7 @@
 /// The chunkwise sequence form as an operation of LibTorch that autograd differentiates.
 ///
 /// Needs LibTorch (Debian: libtorch-dev), CMake target `loglinear::torch`. Neither loglinear.hpp
-/// nor the single header includes it. Clang 14 wants it before LibTorch's own headers.
+/// nor the single header includes it. With Clang 14 include it before LibTorch's own headers.
 
 #include "loglinear/torch/tensor_inputs.hpp"
 
@@ -56,11 +56,12 @@ template <class Scalar>
 /// g_value may be -infinity), which the message locates. So does the backward pass for a gradient
 /// of the reads that is not finite
 ///
-/// Costs what `chunkwise` of a batch does, of which it is a view, and the gradient two and a half
-/// times that. Heads are shared out to `thread_count()` threads, those of the library and not
-/// LibTorch's, with the same bits on any number of them. Where a gradient is asked for, autograd
-/// keeps the tensors and O(T / C d_k d_v) numbers a head. Autograd detects tensors that are changed
-/// in place between the two passes. Second derivatives are refused when they are asked for.
+/// It computes on the tensors where they lie, as `chunkwise` of a batch does and at its cost; the
+/// gradient costs two and a half times that. Heads are shared out to `thread_count()` threads of
+/// the library, not of LibTorch, with the same bits on any number of them. Where a gradient is
+/// asked for, autograd keeps the tensors and, for chunks of C tokens, O(T / C d_k d_v) numbers a
+/// head. Autograd detects tensors that are changed in place between the two passes. Second
+/// derivatives are refused when they are asked for.
 [[nodiscard]] inline at::Tensor chunkwise(const TensorInputs& given,
                                           const ChunkwiseOptions& options = {}) {
   const TensorInputs in = detail::without_absent(given);

@@ -16,7 +16,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// The levels of a state for those who have none: as many as there can be, or one without lambda.
+/// The number of levels of a pass without states: as many as there can be, or 1 without lambda.
 template <class Scalar>
 [[nodiscard]] int levels_without_state(const BatchHeads<Scalar>& heads) {
   return heads.has_levels() ? max_level_limit : 1;

@@ -18,7 +18,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// Each array's gradient, to go with `for_each_array`.
+/// Pointers to the members of `SequenceGradients`, for `for_each_array`.
 template <class Scalar>
 struct GradientMembers {
   using Gradients = SequenceGradients<Scalar>;
@@ -28,7 +28,8 @@ struct GradientMembers {
          u = &Gradients::u, p = &Gradients::p;
 };
 
-/// Throws unless a head's gradient with respect to its state after the tokens is one.
+/// Throws unless a head's gradient with respect to its state after the tokens is absent, or finite
+/// and of the state's shape.
 template <class Scalar>
 void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Scalar>& tape) {
   if (d_final.size() == 0) return;
@@ -52,7 +53,8 @@ void require_apart(const BatchGradients<Scalar>& gradients) {
       gradients);
 }
 
-/// Throws unless gradients can be written to where they are wanted.
+/// Throws unless the arrays for the gradients have the inputs' shapes, can be written to and are
+/// distinct.
 template <class Scalar>
 void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
                      const BatchGradients<Scalar>& gradients) {
@@ -68,13 +70,13 @@ void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
   require_apart(gradients);
 }
 
-/// The gradients of all heads, those that heads share added up.
+/// The gradients of all heads; those of arrays that heads share are summed over these heads.
 template <class Scalar>
 class HeadGradients {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
-  /// `of_head` is used up. Throws where a sum is not finite.
+  /// Overwrites `of_head`. Throws where a sum is not finite.
   HeadGradients(const BatchInputs<Scalar>& in, const BatchHeads<Scalar>& heads,
                 const BatchGradients<Scalar>& to, std::vector<SequenceGradients<Scalar>>& of_head)
       : in_(in), heads_(heads), to_(to), of_head_(of_head) {

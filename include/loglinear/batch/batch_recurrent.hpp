@@ -14,7 +14,7 @@ namespace loglinear {
 
 namespace detail {
 
-/// Throws what is wrong with the arguments of either function below, before any work.
+/// Checks the arguments of both functions below, before any work.
 template <class Scalar>
 void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
                    const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {

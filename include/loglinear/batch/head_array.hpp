@@ -64,7 +64,7 @@ class HeadArray {
              detail::count_of({tokens, columns}), 1}};
   }
 
-  /// The same numbers, to be read.
+  /// A read-only view of the same numbers.
   operator HeadArray<const Scalar>() const requires(!std::is_const_v<Number>) {
     return {data_, sizes_, strides_};
   }

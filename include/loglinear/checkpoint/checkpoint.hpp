@@ -60,16 +60,16 @@ class Checkpoint {
   }
 
   /// Adds a layer chosen at run time (mode/attention.hpp) as the `MultiHeadAttention` that it
-  /// stands for; a program that knows the type can read that. Compiled for all rules. \throws as
-  /// above
+  /// stands for; a program that knows the type can read that. Instantiates `put` for every kind of
+  /// rule. \throws as above
   template <class Scalar>
   void put(const std::string& name, const Attention<Scalar>& attention) {
     visit_layer(attention, [&](const auto& layer) { put(name, layer); });
   }
 
   /// Brings back an object that was constructed with the same options. Learning rate and step count
-  /// come from the checkpoint too, but not what the last token left for inspection, such as
-  /// `raw_read()`. Needs a copy of the object.
+  /// come from the checkpoint too. What the last token left for inspection, such as `raw_read()`,
+  /// does not. Needs a copy of the object.
   /// \throws CheckpointError, the object being unchanged then, for options that differ, a tensor
   /// that is missing or has another dtype or shape, coefficients that are not finite, and parts
   /// that contradict each other or would let the object overflow

@@ -76,7 +76,7 @@ template <class... Rules>
   return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
 }
 
-/// A step rule with its numbers; nothing where that is plain gradient descent of any gradient.
+/// A step rule with its numbers; empty for plain gradient descent without clipping.
 [[nodiscard]] inline std::string text_of(const Step& step) {
   if (step == Step{.rule = StepRule::sgd}) return "";
   std::string text(name_of(step.rule));
@@ -85,7 +85,7 @@ template <class... Rules>
   return text;
 }
 
-/// What the last level does; nothing where that is the usual.
+/// What the last level does; empty for `fold`, the default.
 [[nodiscard]] inline std::string text_of(LastLevel overflow) {
   return overflow == LastLevel::fold ? "" : overflow == LastLevel::forget ? "forget" : "halve";
 }
@@ -112,7 +112,7 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
           {"bias", layer.has_bias() ? "true" : ""}};
 }
 
-/// The options of a multi-head layer that its heads do not have; `threads` is none of them.
+/// The options of a multi-head layer that its heads do not have; `threads` is not recorded.
 template <class Layer>
 [[nodiscard]] Configuration configuration_of(const MultiHeadAttention<Layer>& layer) {
   return {{"type", "MultiHeadAttention"},

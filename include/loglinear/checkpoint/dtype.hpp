@@ -30,7 +30,7 @@ enum class DType {
   u16,      ///< `"U16"`
   u8,       ///< `"U8"`
   boolean,  ///< a byte, `"BOOL"`
-  // What follows is carried, and not converted.
+  // Files may hold the following, which are read and written but not converted.
   f8_e5m2,      ///< `"F8_E5M2"`
   f8_e4m3,      ///< `"F8_E4M3"`
   f8_e8m0,      ///< `"F8_E8M0"`
@@ -52,7 +52,7 @@ struct DTypeEntry {
   std::string_view name;
   std::uint64_t bits;
 };
-/// By the value's number; `other` has none.
+/// Indexed by DType; `other` has no entry.
 inline constexpr std::array<DTypeEntry, 22> dtypes = {{
     {"F64", 64},    {"F32", 32},        {"F16", 16},        {"BF16", 16},   {"I64", 64},
     {"I32", 32},    {"I16", 16},        {"I8", 8},          {"U64", 64},    {"U32", 32},
@@ -95,8 +95,8 @@ inline constexpr bool is_no_dtype = false;
   return dtype <= DType::bf16 || (dtype >= DType::f8_e5m2 && dtype <= DType::f4);
 }
 
-/// The DType that holds a C++ number exactly: float, double, Eigen::bfloat16, Eigen::half or an
-/// integer of 32 or 64 bits.
+/// The DType that holds a C++ number exactly: float, double, Eigen::bfloat16, Eigen::half, bool or
+/// an integer of 32 or 64 bits.
 template <class Number>
 [[nodiscard]] constexpr DType dtype_of() {
   if constexpr (std::is_same_v<Number, float>) {

@@ -45,7 +45,7 @@ namespace detail {
   return '"' + shortened(text) + '"';
 }
 
-/// Several names in quotes, as many as a message can bear, and the number of the others.
+/// Several names in quotes, as many as fit into a message, and the number of the others.
 [[nodiscard]] inline std::string in_quotes(const std::vector<std::string>& names) {
   constexpr std::size_t longest = 300;
   std::string result;

@@ -34,10 +34,10 @@ namespace loglinear {
 
 /// How a model is read from its folder.
 struct LanguageModelFolder {
-  /// Whether projections, embedding and head are kept in bfloat16. Where nothing is said they are
-  /// if all of them are BF16 in the files, which loses nothing.
+  /// Whether projections, embedding and head are kept in bfloat16. Unless given, they are if all of
+  /// them are BF16 in the files; that loses nothing.
   std::optional<bool> keep_narrow = {};
-  /// Keys of config.json that are passed over, although they are not known.
+  /// Unknown keys of config.json to ignore.
   std::set<std::string, std::less<>> ignored_keys = {};
 };
 
@@ -54,7 +54,7 @@ inline void require_shape(const Tensor& tensor, const std::string& name, Index r
                     ", " + std::to_string(columns) + "]");
 }
 
-/// Throws unless all tensors are of a dtype that weights are stored in: integers are those of a
+/// Throws unless all tensors are of a dtype that weights are stored in. Integers belong to a
 /// quantised model, whose scales would be lost.
 inline void require_floating_point(const std::map<std::string, ListedTensor>& listed,
                                    const std::vector<std::filesystem::path>& files) {
@@ -70,7 +70,8 @@ inline void require_floating_point(const std::map<std::string, ListedTensor>& li
 template <class Scalar>
 [[nodiscard]] bool are_narrow(const std::map<std::string, ListedTensor>& listed) {
   return std::all_of(listed.begin(), listed.end(), [](const auto& tensor) {
-    // A mixer's own names of the network of level weights have nothing before them.
+    // `is_projection` knows the network of level weights only by the mixer's own names, without a
+    // prefix.
     std::string_view name = tensor.first;
     const std::size_t network = name.find("l_mlp.");
     if (network != name.npos) name.remove_prefix(network);
@@ -138,8 +139,8 @@ template <class Scalar>
 ///
 ///     auto model = loglinear::load_language_model<float>("folder");
 ///
-/// F32, F16 and BF16 are converted to float exactly. Needs memory for the model and one file at a
-/// time.
+/// F32, F16 and BF16 are converted to float exactly. Needs memory for the model and for one file at
+/// a time.
 /// \throws std::system_error where a file cannot be read; CheckpointError for a configuration as
 /// `language_model_options` does, and, by name and before memory is taken for the model, for
 /// tensors that are missing, unknown, of another shape or of integers; also for coefficients that

@@ -2,9 +2,9 @@
 #ifndef LOGLINEAR_CHECKPOINT_MIXER_CONFIGURATION_HPP
 #define LOGLINEAR_CHECKPOINT_MIXER_CONFIGURATION_HPP
 
-// The options of the mixers of the paper on which their numbers depend: not those of their initial
-// weights, and not chunk_size, which changes rounding only. A file cannot tell most of them by the
-// shapes of its weights.
+// The options of the paper's mixers on which their numbers depend: not those of initial weights,
+// and not chunk_size, which changes rounding only. The shapes of the weights in a file do not tell
+// most of them.
 
 #include <string>
 #include <utility>
@@ -23,7 +23,7 @@ class LogLinearGatedDeltaNet;
 
 namespace detail {
 
-/// Nothing where that is the usual.
+/// How level weights are computed; empty for `softplus`, the default.
 template <class Options>
 [[nodiscard]] std::string level_weights_text(const Options& o) {
   if (o.level_weights == MixerLevelWeights::one_state) return "one_state";

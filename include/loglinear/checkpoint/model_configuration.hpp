@@ -40,7 +40,7 @@ inline constexpr std::array<ModelFamily, 6> model_families = {{
     {"gated_deltanet", false, false, MixerLevelWeights::one_state},
 }};
 
-/// Keys of published configurations that say nothing of the numbers.
+/// Keys of published configurations on which the model's numbers do not depend.
 [[nodiscard]] inline const std::set<std::string, std::less<>>& keys_without_numbers() {
   static const std::set<std::string, std::less<>> keys = {"A_init_range",
                                                           "_attn_implementation_autoset",
@@ -201,7 +201,7 @@ class ModelConfigurationReader {
     o.use_gate = fields_.get<bool>({"use_gate"}, o.use_gate);
     o.use_short_conv = fields_.get<bool>({"use_short_conv"}, o.use_short_conv);
     o.conv_size = fields_.get<Index>({"conv_size"}, o.conv_size);
-    // The paper's layer takes no notice of it.
+    // The paper's layer ignores the key.
     const bool is_obeyed = !family_.is_of_paper || has_level_weights_;
     o.allow_neg_eigval = fields_.get<bool>({"allow_neg_eigval"}, false) && is_obeyed;
     require(o.head_dim >= 1, "head_dim", "at least 1");
@@ -250,8 +250,7 @@ class ModelConfigurationReader {
 }  // namespace detail
 
 /// The options of a model from the text of its `config.json`; docs/models.md lists the keys.
-/// \param source  what messages call the text \param ignored  keys that are passed over, although
-/// they are not known
+/// \param source  what messages call the text \param ignored  unknown keys to ignore
 /// \throws CheckpointError for what is no JSON, a key that is not known and not ignored, a value of
 /// another type, and an option that is not supported, each by name
 [[nodiscard]] inline LanguageModelOptions language_model_options(

@@ -80,8 +80,8 @@ inline void put_mixer(nlohmann::ordered_json& c, const LogLinearGatedDeltaNetOpt
 
 /// The text of a `config.json` from which `language_model_options` makes the same options, except
 /// those of initial weights.
-/// \throws std::invalid_argument for options out of their ranges, and for those that the format has
-/// no key for: a `scale` that is not the family's, `conv_bias`
+/// \throws std::invalid_argument for options out of their ranges, and for those that the format
+/// cannot express: a `scale` that is not the family's, `conv_bias`, and Gated DeltaNet without MLPs
 [[nodiscard]] inline std::string config_json(const LanguageModelOptions& options) {
   nlohmann::ordered_json c;
   std::visit([&](const auto& mixer) { detail::put_mixer(c, mixer, options.has_mlp); },

@@ -91,8 +91,8 @@ template <class Numbers>
 
 /// The tensors of a safetensors file that lies in memory, as the reference implementation reads it.
 /// Dtypes that the library does not know are kept as DType::other; keys of a tensor's entry that
-/// the format does not know are ignored. Copies every tensor, and allocates nothing for what is not
-/// there.
+/// the format does not know are ignored. Copies every tensor, after it has checked the whole
+/// header: memory is taken only for bytes that the file has.
 /// \param source  what messages call the file
 /// \throws CheckpointError for a header longer than the file or than 100 MB, one that is not the
 /// JSON described above, names or keys that are there twice, shapes whose product overflows or does

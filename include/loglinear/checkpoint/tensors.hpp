@@ -47,8 +47,8 @@ struct Tensor {
 
 namespace detail {
 
-/// The bytes that a tensor's shape asks for, as many whole ones as its bits need; nothing where its
-/// dtype is unknown. \throws CheckpointError for a product that overflows
+/// The number of bytes that a tensor's shape and dtype need, rounded up; nothing if the dtype is
+/// unknown. \throws CheckpointError for a product that overflows
 [[nodiscard]] inline std::optional<std::uint64_t> legal_size(const Tensor& tensor,
                                                              std::string_view name,
                                                              std::string_view source) {
@@ -70,7 +70,7 @@ namespace detail {
   return product / 8 + (product % 8 == 0 ? 0 : 1);
 }
 
-/// Throws unless a tensor of this dtype and shape may have as many bytes.
+/// Throws unless a tensor of this dtype and shape can have `bytes` bytes.
 inline void require_legal_size(const Tensor& tensor, std::uint64_t bytes, std::string_view name,
                                std::string_view source) {
   const std::optional<std::uint64_t> legal = legal_size(tensor, name, source);

@@ -17,8 +17,8 @@
 
 namespace loglinear {
 
-/// Names of weights in a layer, and what a file calls them. A weight that is not mentioned has the
-/// same name in both.
+/// Maps the names of weights in a layer to their names in a file. A weight that is not mentioned
+/// has the same name in both.
 using WeightNames = std::map<std::string, std::string>;
 
 /// Where in a larger file the weights of one layer stand.

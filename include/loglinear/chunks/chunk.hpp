@@ -144,12 +144,12 @@ class TokenSource {
   [[nodiscard]] virtual Index length() const = 0;
   /// Whether `load` and `take_out` may be called for different chunks at the same time.
   [[nodiscard]] virtual bool is_concurrent() const { return false; }
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are, which also says where
-  /// reads go.
+  /// Fills `chunk` with `chunk.tokens` tokens from `first` on, except `out`. The result says where
+  /// q, k, v and lambda are, in the chunk or elsewhere, and where reads go; what is elsewhere need
+  /// not be filled.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
-  /// soon; does nothing where it is not known what that is.
+  /// Prefetches part `part` of `parts` of these tokens, which will be loaded soon. Does nothing if
+  /// the source does not know where they lie.
   virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
   /// The same before the gradient of these tokens is opened and they are loaded for it.
   virtual void foresee_gradient(Index /*first*/, Index /*tokens*/, Index /*part*/,

@@ -99,7 +99,7 @@ class ChunkDecay {
   /// \name The same without decays, where there is not one for each row
   /// \{
 
-  /// Before `gram_of_seen` with the rows y.
+  /// Call it before `gram_of_seen` with the rows y.
   void prepare_right(const ConstBlock& y) {
     transpose_into(y, Block(right_transposed_).leftCols(y.rows()));
   }
@@ -129,7 +129,7 @@ class ChunkDecay {
     product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
   }
 
-  /// Before the pullbacks of one chunk.
+  /// Call it before the pullbacks of one chunk.
   void start_pull_back() {
     Block(d_until_).setZero();
     Block(d_after_).setZero();
@@ -140,7 +140,8 @@ class ChunkDecay {
                             const Block& d_x) {
     pull_back_rows(x, from_start_, a, 1, d_decayed, d_x, d_until_);
   }
-  /// Of that, what one row at moment a says of the decays, where there is one for all rows.
+  /// The part of it that one row at moment a contributes to the decays, where there is one for all
+  /// rows.
   void note_from_start(Index a, const Scalar& d_log) {
     if (has_scalar()) d_until_(a + 1, 0) += d_log;
   }
@@ -209,8 +210,8 @@ class ChunkDecay {
     }
   }
 
-  /// The pullback of `scale_rows` for d_to: writes d_x, and adds what each row says of the
-  /// logarithm of its factors, for all columns together or each for itself, to the row of notes.
+  /// The pullback of `scale_rows` for d_to: writes d_x, and adds the gradient of the logarithm of
+  /// each row's factors, for all columns together or each for itself, to the row of notes.
   void pull_back_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
                       const ConstBlock& d_to, const Block& d_x, const Block& notes) const {
     if (decays_ == 0) return scale_rows(d_to, factors, at, shift, d_x);

@@ -61,10 +61,10 @@ class ChunkMap {
     Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
     Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
     bool is_formed = false;
-    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
+    std::vector<Matrix> found_states{};  // if not: F S of each older state, (p D) S for delta rules
   };
-  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
-  /// precedes.
+  /// Exchanges what is kept. Call it after a pass for states, and again before the pass for
+  /// gradients of the same chunk.
   void swap_kept(Kept& kept) { std::swap(kept_, kept); }
 
   /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
@@ -85,7 +85,7 @@ class ChunkMap {
     if (!reads) return;
     if (has_plain_scores()) decay_.prepare_right(rows.k);
     if (has_plain_scores() && pass == Pass::reads) return;
-    // Whoever weighs scores may look at more of them than there are.
+    // The weighting of scores may read beyond the last of them, see `weight_scores`.
     if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
     if (has_plain_scores()) return fold_scores(0, query_key_);
@@ -99,8 +99,8 @@ class ChunkMap {
   /// Row t times `score_factors(t)`, unless that is null, is what reads the leaves that query t
   /// sees.
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Whether scores and queries stand without decays, which are factors beside them. In a pass for
-  /// reads there are no `scores` then but those of a few queries at a time.
+  /// Whether scores and queries are without their decays, which are factors beside them. A pass for
+  /// reads then has no `scores`; `fold_scores` gives those of a few queries at a time.
   [[nodiscard]] bool has_plain_scores() const {
     return shape_.steps == 0 && shape_.decays <= 1 && !shape_.decays_values &&
            shape_.leaves_at().is_dense();
@@ -125,7 +125,8 @@ class ChunkMap {
     return shape_.decays > 0 ? ConstBlock(kept_.decayed_keys) : rows_.k;
   }
 
-  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
+  /// Decides whether A is worth forming. Call it before `carry`, or its pullback, of `states` older
+  /// states.
   void prepare_carry(Index states) {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
@@ -140,7 +141,7 @@ class ChunkMap {
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
     carry(s, to, kept_.found_states[n], carried_);
   }
-  /// The same for some columns of any older state, by memory for what lies between.
+  /// The same for some value columns of any older state; `found` and `carried` are scratch.
   void carry(const Matrix& s, Matrix& to, Matrix& found, Matrix& carried) const {
     if (kept_.is_formed) {
       resize(carried, s.rows(), s.cols());

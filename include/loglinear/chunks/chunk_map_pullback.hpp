@@ -8,8 +8,8 @@
 
 namespace loglinear::detail {
 
-/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
-/// made of: `start`, then `carry` for every older state, then `finish`.
+/// The gradients of a chunk's tokens from those of the four matrices of chunk_map.hpp: call
+/// `start`, then `carry` for every older state, then `finish`.
 template <class Scalar>
 class ChunkMapPullback {
  public:
@@ -23,7 +23,7 @@ class ChunkMapPullback {
   explicit ChunkMapPullback(ChunkMap<Scalar>& map)
       : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
 
-  /// After `ChunkMap::prepare_carry`.
+  /// Call it after `ChunkMap::prepare_carry`.
   void start() {
     decay_.start_pull_back();
     if (shape_.steps == 0) return;
@@ -35,8 +35,8 @@ class ChunkMapPullback {
     }
   }
 
-  /// d_s = A^T d_next for older state n, s before the chunk, and what that says of A; in place
-  /// where both are the same.
+  /// d_s = A^T d_next for older state n, which is s before the chunk; notes the gradient of A. d_s
+  /// may be d_next itself.
   void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
@@ -61,9 +61,9 @@ class ChunkMapPullback {
     }
   }
 
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  /// Where scores and queries are plain, q has that of the queries already.
+  /// Writes the gradients of the chunk's q, k, u and p and adds to those of its log decays, from
+  /// those of scores, queries and keys, which it overwrites, and from what was noted of A. Where
+  /// scores and queries are plain, q already has that of the queries.
   void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
               Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
               Chunk<Scalar>& gradient) {
@@ -107,7 +107,8 @@ class ChunkMapPullback {
   }
 
  private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  /// Adds to the gradients of written and sought what the states contribute through A = D -
+  /// written^T sought.
   void add_carries(Matrix& d_sought, Matrix& d_written) {
     if (kept_.is_formed) {
       product<Into::subtract>(map_.written(), d_transition_, d_sought);

@@ -51,15 +51,15 @@ class ChunkStep {
     mix_.prepare(chunk_, rows_.v);
   }
 
-  /// The first part of a pass for reads or for states, which asks for no level of the states, only
-  /// for `before`, the number of their tokens.
+  /// The first part of a pass for reads or for states. It needs no level of the states, only
+  /// `before`, the number of tokens before the chunk.
   void begin(int max_levels, std::uint64_t before, bool reads) {
     if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
   }
-  /// The second part, for some value columns, which do not meet others: `states` has these alone
-  /// and goes through the chunk, after it was read if `reads`. Different columns may be under way
-  /// at once. Calls `foresee` as `advance` does.
+  /// The second part, for some value columns: `states` has these alone; it is read if `reads`, and
+  /// goes through the chunk. Columns do not depend on each other, so that threads may take
+  /// different ones at the same time. Calls `foresee` as `advance` does.
   template <class Foresee>
   void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
             Foresee foresee) const {
@@ -74,7 +74,7 @@ class ChunkStep {
     copy_rows(ConstBlock(columns.reads), all);
     merge(states, states, columns, next_part);
   }
-  /// The third part, once all columns are through, where there are reads.
+  /// The third part of a pass for reads, once all columns are through.
   void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
 
   /// The states after the chunk from those before it, in place.
@@ -95,7 +95,8 @@ class ChunkStep {
     merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
   }
 
-  /// Both, in place: each level is taken on right after it was read, while it is near.
+  /// Reads and advances in place: each level goes through the chunk right after it was read, while
+  /// it is in the cache.
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
@@ -200,7 +201,7 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
-  /// Takes each level through the chunk right after it was read, while it is near.
+  /// Takes each level through the chunk right after it was read, while it is in the cache.
   template <class Before>
   void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
                    const Block& out, Before&& before_stretch) const {
@@ -221,13 +222,14 @@ class ChunkStep {
                                 out.middleRows(first, size), columns.lambda.data() + first);
     }
   }
-  /// After the transitions of the chunk what else an older state undergoes.
+  /// What an older state undergoes after the chunk's transitions.
   void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
     mix_.carry(state, columns.first);
     clear_negligible(state.data(), state.size());
   }
   /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
-  /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
+  /// adds its own leaves. Of `states` it uses only the count, that before the chunk, and not the
+  /// levels.
   template <class Before>
   void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
              const ValueColumns<Scalar>& columns, Before&& before_rows) const {

@@ -29,9 +29,10 @@ class ChunkStepPullback {
   explicit ChunkStepPullback(ChunkStep<Scalar>& step)
       : step_(step), map_(step.map()), shape_(step.shape()) {}
 
-  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
-  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`. Calls
-  /// `foresee(part, parts)` now and then, each part once.
+  /// `gradient` holds the gradient of the states after the chunk, and in the end that of `states`,
+  /// the ones before it. `targets` says where the gradient of the reads is. The gradient of the
+  /// chunk goes to `d_chunk` and `targets`. Calls `foresee(part, parts)` now and then, each part
+  /// once.
   template <class Foresee>
   void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                   const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
@@ -58,7 +59,7 @@ class ChunkStepPullback {
     return m;
   }
 
-  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  /// Writes what the states after the chunk contribute to the gradients of keys and values.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
     const std::uint64_t before = states.count(), after = step_.count_after(states);

@@ -36,8 +36,8 @@ class ChunkWindows {
  public:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
-  /// chunks for some windows. No bit depends on the answer.
+  /// Whether windows are worth while: the source is concurrent, there are several threads, and
+  /// chunks enough for some windows. No bit depends on the answer.
   [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
     return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
            source.length() / chunk_size >= 8 * thread_count();
@@ -107,7 +107,7 @@ class ChunkWindows {
                   RowBlock<Scalar>(levels.level(l)));
       }
     }
-    /// Writes them to where they are among all columns, which is allocated.
+    /// Writes the columns to their place in `all`, whose levels are allocated.
     void put(Hierarchy<Scalar>& all) const {
       for (int l : levels.active()) {
         copy_rows(block_of(levels.level(l)),
@@ -122,7 +122,7 @@ class ChunkWindows {
                   [static_cast<std::size_t>(chunk % size_)];
   }
   [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
-  /// Tokens before it.
+  /// The number of tokens before a chunk.
   [[nodiscard]] std::uint64_t count(Index chunk) const {
     return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }
@@ -143,8 +143,8 @@ class ChunkWindows {
     });
     if (failure) failed_.note(chunk, std::move(failure));
   }
-  /// Takes block number n through the chunks from `first` to `end`. Asks the memory meanwhile for
-  /// what this thread begins thereafter.
+  /// Takes block number n through the chunks from `first` to `end`. Meanwhile it prefetches the
+  /// chunks that this thread begins next.
   void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
     Block& block = blocks_[static_cast<std::size_t>(n)];
     const Index count = static_cast<Index>(blocks_.size());

@@ -30,15 +30,15 @@ template <class Scalar>
 void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                     Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
 
-/// From the gradient with respect to the reads, which the source gives, and to the final states to
-/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
-/// end. The states between those on the tape are computed again.
+/// Computes all gradients from that with respect to the reads, which the source gives, and that
+/// with respect to the final states, which `gradient` holds. In the end `gradient` holds that with
+/// respect to the initial states. The states between those on the tape are computed again.
 template <class Scalar>
 void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                       const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
 
-/// Calls `step(first, tokens)`, which takes the states over its tokens, for one chunk after the
-/// other, each up to the next multiple of its size in the stream.
+/// Calls `step(first, tokens)`, which takes the states through these tokens, for one chunk after
+/// the other. A chunk ends at the next position in the stream that is a multiple of `chunk_size`.
 template <class Scalar, class Step>
 void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& states,
                     ChunkwiseTape<Scalar>* tape, Step step) {
@@ -51,7 +51,7 @@ void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& sta
   }
 }
 
-/// Both with what they have in common.
+/// The forward pass and its pullback, with the memory that both need.
 template <class Scalar>
 class ChunkwiseRun {
  public:
@@ -77,7 +77,7 @@ class ChunkwiseRun {
   void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     ChunkStepPullback<Scalar> pull_back(step_);
     Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<Hierarchy<Scalar>> before;  // the states before each chunk between two on the tape
     std::vector<typename ChunkMap<Scalar>::Kept> kept;
     std::size_t end = tape.begins.size();
     for (std::size_t n = tape.kept.size(); n-- > 0;) {
@@ -110,7 +110,8 @@ class ChunkwiseRun {
  private:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  /// Loads the chunk that begins with token `first` and ends at the next multiple of the chunk
+  /// size.
   void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
     const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
     step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);

@@ -20,7 +20,7 @@ struct ChunkwiseTape {
   std::vector<Index> begins{};
   std::vector<Hierarchy<Scalar>> kept{};
 
-  /// Before the first chunk of so many.
+  /// Begins the tape of a pass over `chunks` chunks.
   void start(Index chunks) {
     interval = 1 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks))) / 2;
     begins.clear();
@@ -30,7 +30,8 @@ struct ChunkwiseTape {
     if (is_due()) kept.push_back(states.snapshot());
     begins.push_back(first);
   }
-  /// The same with memory for the states, those after `count` tokens, instead of their numbers.
+  /// The same, but only allocates memory for the states, those after `count` tokens; the caller
+  /// fills it.
   void allocate(Index first, std::uint64_t count, const Hierarchy<Scalar>& like) {
     if (is_due()) {
       kept.push_back(like.empty());

@@ -73,8 +73,8 @@ class HalfDecays {
     return earlier_.data() + (b - low_) * columns_;
   }
 
-  /// Adds to the gradient of the log decays what rows x of the later half and their gradients say:
-  /// row i counts for the moments from the middle up to a_i. `sum` is scratch.
+  /// Adds what rows x of the later half contribute to the gradient of the log decays: row i counts
+  /// for the moments from the middle up to a_i. `sum` is scratch.
   static void note_later(Moments a, RowRange rows, Index middle, Index high, const ConstBlock& x,
                          const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
     std::fill_n(sum.data(), sum.size(), Scalar(0));
@@ -85,7 +85,7 @@ class HalfDecays {
       add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
-  /// Likewise of the earlier half: row j counts for the moments after b_j.
+  /// The same for the earlier half: row j counts for the moments after b_j.
   static void note_earlier(Moments b, RowRange rows, Index low, Index middle, const ConstBlock& x,
                            const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
     std::fill_n(sum.data(), sum.size(), Scalar(0));

@@ -11,10 +11,10 @@
 
 namespace loglinear::detail {
 
-/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
-/// or the gradient with respect to them. Of a stretch of tokens that is computed apart, which
-/// begins after `origin` others, it holds the levels that have any of them: what is older counts as
-/// zero.
+/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active; or
+/// the gradient with respect to them. For a stretch of tokens that is computed apart and begins
+/// after `origin` others, it holds only the levels with tokens of the stretch; what is older counts
+/// as zero.
 template <class Scalar>
 class Hierarchy {
  public:
@@ -46,7 +46,7 @@ class Hierarchy {
   void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
-  /// One of the same shape before any token.
+  /// A hierarchy of the same shape before any token.
   [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_, 0, origin_}; }
 
   /// The active levels alone, at the same count.

@@ -2,8 +2,9 @@
 #ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 #define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
-// What a program that links the library of runtime/ need not compile itself: with LOGLINEAR_RUNTIME
-// the chunkwise algorithm for float and double is declared here, and defined in runtime/chunks.cpp.
+// A program that links the library of runtime/ need not compile the chunkwise algorithm itself:
+// with LOGLINEAR_RUNTIME it is declared here for float and double, and runtime/chunks.cpp defines
+// it.
 
 #include "loglinear/chunks/chunkwise_run.hpp"
 

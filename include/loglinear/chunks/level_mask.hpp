@@ -65,8 +65,8 @@ class LevelRuns {
     Index begin, size;
   };
 
-  /// Becomes those of so many tokens; does nothing for one whole chunk after another, all of which
-  /// have the same.
+  /// Computes the stretches of `tokens` tokens. Whole chunks one after the other all have the same,
+  /// so that nothing is done for them.
   void prepare(const LevelMask& mask, Index tokens) {
     const bool is_regular = is_same_for_all_chunks(mask, tokens);
     if (is_regular && is_regular_ && tokens == tokens_) return;
@@ -98,7 +98,7 @@ class LevelRuns {
   }
 
   std::vector<Run> runs_{};
-  std::vector<std::size_t> first_{};  // of each query's
+  std::vector<std::size_t> first_{};  // where the runs of each query begin
   bool is_regular_ = false;
   Index tokens_ = 0;
 };
@@ -107,8 +107,9 @@ class LevelRuns {
 /// not seen, of `leaves` columns a token. `factors(t)` is what row i of the scores is to be
 /// multiplied by, or null for all rows. `lambda` has the rows of the whole chunk.
 ///
-/// What is not seen of scores and factors may be any numbers, but it must be numbers. `spare` more
-/// of them must lie behind the last row, and behind that of `weighted`, where they are overwritten.
+/// Scores and factors that are not seen may have any value, but must be initialised. `spare` more
+/// numbers must lie behind the last row of the scores, and behind that of `weighted`, where they
+/// are overwritten.
 template <class Scalar, class Factors>
 void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, Index leaves,
                    const std::type_identity_t<ConstRowBlock<Scalar>>& scores,

@@ -31,8 +31,8 @@ namespace loglinear::detail {
 template <class Scalar>
 class OneStateRun {
  public:
-  /// Whether the recurrence is the faster way: as long as S lies in a near cache, which is nearer
-  /// the more operations the products of a chunk need beside those of the recurrence. Measured with
+  /// Whether the recurrence is the faster way. It is faster while S fits into a near cache; how
+  /// large S may be depends on how many more operations the products of a chunk need. Measured with
   /// 16 and 32 registers of 4 to 16 floats, S of 16 x 16 to 256 x 256.
   [[nodiscard]] static bool is_faster(const SequenceShape& shape, int max_levels) {
     const bool is_plain = shape.steps == 0 && shape.decays <= 1;
@@ -60,8 +60,8 @@ class OneStateRun {
   OneStateRun(const OneStateRun&) = delete;
   OneStateRun& operator=(const OneStateRun&) = delete;
 
-  /// Takes the `tokens` tokens from `first` on, and reads them, to where the source wants them, if
-  /// `reads`.
+  /// Takes the `tokens` tokens from `first` on. If `reads`, it writes their reads to where the
+  /// source wants them.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
             Hierarchy<Scalar>& states) {
     chunk_.tokens = tokens;

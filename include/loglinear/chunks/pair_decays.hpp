@@ -29,7 +29,7 @@ class PairDecays {
     if (moments > 0) unit_[moments] = Scalar(1);
   }
 
-  /// From the decays of so many moments.
+  /// Computes the decays between all pairs from the decays of `moments` moments.
   void prepare(const Scalar* decays, Index moments) {
     constexpr Index width = packet_size<Scalar>;
     moments_ = moments;
@@ -72,9 +72,9 @@ class PairDecays {
 
   /// The pullback of `decay`: from the gradient of decayed pairs to that of the pairs, in place,
   /// and of the logarithms of the decays, which is added to `d_log`. \p g holds the pairs, before
-  /// they were decayed or after. A pair counts for all moments after b_j up to a_i. From the last
-  /// moment down, `sums_` holds at each moment what the rows at or after this one have from what
-  /// was written then; what it has from later moments is not looked at any more.
+  /// they were decayed or after. A pair counts for all moments after b_j up to a_i. Going down from
+  /// the last moment, `sums_` holds for each moment b the terms of what was written at b and is
+  /// read at or after the current moment. Entries of later moments are not read any more.
   void pull_back(const ConstBlock& g, bool is_decayed, const Block& d_g, Moments a, Moments b,
                  Scalar* d_log) {
     std::fill_n(sums_.data(), sums_.size(), Scalar(0));

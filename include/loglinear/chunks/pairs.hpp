@@ -63,8 +63,9 @@ void product_of_transposed_pairs(const Operand<Scalar>& pairs, Moments a, Moment
   }
 }
 
-/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
-/// triangle has anything between what a row sees and what it does not.
+/// result (+-)= pairs triangle where the result counts, for a lower or an upper triangular matrix.
+/// Only pairs that count are used: others do not enter there with an upper triangle, and are taken
+/// for zero with a lower one.
 template <Into into, class Scalar>
 void product_within_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
                           const Operand<Scalar>& triangle, const RowBlock<Scalar>& result) {

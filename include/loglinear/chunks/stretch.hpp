@@ -118,7 +118,7 @@ void add_later_gradient(const Hierarchy<Scalar>& d_after, const StretchMap<Scala
   }
 }
 
-/// What a stretch leaves for those from before it.
+/// What a stretch keeps for the states from before it.
 template <class Scalar>
 struct Stretch {
   using Matrix = RowMajorMatrix<Scalar>;
@@ -181,19 +181,19 @@ struct Stretch {
   }
 
  private:
-  /// What is q' up to the factors.
+  /// The rows that are q' once they are multiplied by the factors.
   [[nodiscard]] ConstRowBlock<Scalar> rows(const ConstRowBlock<Scalar>& q) const {
     return factors.size() > 0 ? q : block_of(queries);
   }
-  /// As many tokens at a time as lie in a near cache.
+  /// Calls `visit(first, tokens)` for 64 tokens at a time, which fit into a near cache.
   template <class Visit>
   void for_each_piece(Visit visit) const {
     for (Index first = 0; first < length; first += 64) {
       visit(first, (std::min)(Index{64}, length - first));
     }
   }
-  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it,
-  /// and its factor.
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it
+  /// times the token's factor.
   template <class Visit>
   void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
                         Index first, Index tokens, Visit visit) const {

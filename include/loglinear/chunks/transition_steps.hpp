@@ -51,7 +51,8 @@ class RowDecays {
   Vector<Scalar> decays_;
 };
 
-/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+/// Writes the steps of token t into a chunk: call `start`, `visit_steps` of its transition,
+/// `finish`.
 template <class Scalar>
 class StepWriter {
  public:
@@ -113,8 +114,8 @@ struct LastDecays {
   void write_back(const Scalar*) { decays.reset(); }
 };
 
-/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
-/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+/// The gradients of the steps of token t, from those of a chunk's log decays and rows u and p: call
+/// `start`, then `visit_steps(steps, gradient)` of the token's transition.
 template <class Scalar>
 class StepGradients {
  public:

@@ -6,8 +6,8 @@
 
 namespace loglinear::detail {
 
-/// Value columns [first, first + size) that states go through chunks for, and memory for what is
-/// computed meanwhile.
+/// The value columns [first, first + size) of the states, which go through chunks together, and
+/// scratch memory for that.
 template <class Scalar>
 struct ValueColumns {
   Index first, size;

@@ -61,13 +61,13 @@ class ValueMix {
     return decays_ ? ConstBlock(ended_values_) : v;
   }
 
-  /// Before states are read: out = the mix under the lower triangular weights w, or 0 where it has
-  /// to wait until what is read of the states has decayed.
+  /// Call it before states are read: out = the mix under the lower triangular weights w. Where
+  /// values decay it is 0, since what is read of the states has to decay first.
   void begin_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) const {
     if (decays_) return out.setZero();
     product_of_pairs<Into::replace>(w, queries_at_, leaves_at_, v, out);
   }
-  /// After they were read.
+  /// Call it after states were read. Where values decay, it decays what was read and adds the mix.
   void end_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) {
     if (!decays_) return;
     decay_from_start(out);

@@ -12,8 +12,8 @@ namespace loglinear {
 /// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`. A token costs one read of
-/// the state and one pass that rewrites it (stream/detail/one_state.hpp), which a layer of another
-/// weighting with `max_levels` 1 does not have.
+/// the state and one pass that rewrites it (stream/detail/one_state.hpp). A layer of another
+/// weighting with `max_levels` 1 does not have that step.
 template <class Inner, class Scalar = double>
 using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 

@@ -52,8 +52,8 @@ namespace loglinear {
 ///                    Eigen::half, which halve the memory of the levels. docs/numerics.md says what
 ///                    both cost in accuracy, docs/real_time.md what they cost in time. bfloat16 has
 ///                    the range of float. Half numbers end at 65504, and ordinary streams reach
-///                    that: a token that would take the norm of the state above a quarter of it is
-///                    refused, in mid-stream
+///                    that: a token that would take the norm of the state above a quarter of it
+///                    throws, in mid-stream
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -81,9 +81,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    std::optional<double> learning_rate{};  ///< finite, >= 0; unless given, the step rule's own
+    std::optional<double> learning_rate{};  ///< finite, >= 0; the step rule's own unless given
     std::optional<Step> step{};  ///< `normalized`, or `sgd` where a learning rate is given
-    std::optional<bool> bias{};  ///< whether projections are W x + b; `normalized` steps: true
+    std::optional<bool> bias{};  ///< whether projections are W x + b; default: if `normalized`
     double weight_scale = 0.01;  ///< standard deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
@@ -131,7 +131,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   }
 
   /// Reads the state as it stands, in the order `before_push`, and changes nothing: x has neither
-  /// transition nor leaf here. With `current_apart` weights, lambda_{l+1} weighs level l.
+  /// transition nor leaf here. In the order `current_apart` lambda_{l+1} weighs level l.
   /// \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
@@ -190,8 +190,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// \}
 
   /// \name A span of T tokens at once
-  /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp) in every read order, and backpropagation through the whole span.
+  /// These functions compute what T calls compute, to rounding, chunk by chunk with matrix products
+  /// (see sequence/chunkwise.hpp), in every read order. Gradients go back through the whole span.
   ///
   /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
   /// either storage order. For chunks of C = 64 tokens a token costs its projections, `C (d_k +
@@ -253,8 +253,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// The same layer in another scalar, or with levels stored as `OtherStored`: weights, state and
   /// counters. Allocates.
-  /// \throws std::invalid_argument if a number is out of the other scalar's range, of which levels
-  /// may fill a quarter: 16376 in half
+  /// \throws std::invalid_argument if a number is out of the other scalar's range; levels may use a
+  /// quarter of that, 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;

@@ -195,8 +195,8 @@ class ManyHeads {
     return reads;
   }
 
-  /// From the gradient of the outputs to that of everything. `before` holds the heads before the
-  /// span.
+  /// The gradients with respect to x and all weights, from that with respect to the outputs.
+  /// `before` holds the heads before the span.
   template <class In>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
                                                              const Eigen::MatrixBase<In>& x,

@@ -20,7 +20,7 @@
 namespace loglinear {
 
 /// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
+/// heads' raw reads o_h, and the tanh of that where `bound` says so.
 ///
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
@@ -29,7 +29,7 @@ namespace loglinear {
 /// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Tokens do not allocate, but for the first loop that starts threads.
+/// head changes none of them. Tokens do not allocate, except to start threads and for an executor.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -73,7 +73,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     double weight_scale = 0.01;                             ///< of the heads, as there
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
+    int threads = 1;  ///< most threads for the heads, at least 1; see `threads_used()`
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -99,8 +99,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// \}
 
   /// \name A token
-  /// Only `make_workspace` allocates, and the first loop that starts threads. All throw as those of
-  /// `LogLinearAttention`; no head has changed then.
+  /// Only `make_workspace` allocates, apart from starting threads and from an executor. All throw
+  /// as those of `LogLinearAttention`; no head has changed then.
   /// \{
 
   /// All heads read in the layer's order and write. \return the output, overwritten by the next
@@ -272,7 +272,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] ReadOrder training_order() const {
     return heads_.front().as_head().training_order();
   }
-  /// Every head prepares the token and reads, or none of them has changed.
+  /// Every head prepares the token and reads. If one throws, none has changed.
   template <class In>
   void stage(const In& x, ReadOrder order, typename Head::For purpose = Head::For::reading) {
     this->for_each_head([&](Head& head, Index begin) {

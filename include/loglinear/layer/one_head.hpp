@@ -14,7 +14,7 @@
 namespace loglinear {
 
 /// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
-/// `LogLinearAttention` derives from it. Each of its many members asks the head for one thing.
+/// `LogLinearAttention` derives from it. Each member delegates to the head.
 ///
 /// \tparam Head_  the engine, see layer/detail/head.hpp
 template <class Head_>
@@ -35,10 +35,10 @@ class OneHead {
   /// \{
   [[nodiscard]] const Vector& raw_read() const noexcept {
     return head_.workspace().read;
-  }  ///< no tanh
+  }  ///< before the tanh
   [[nodiscard]] const Vector& lambda() const noexcept {
     return head_.workspace().lambda;
-  }  ///< weights
+  }  ///< level weights
   /// \}
 
   /// \name A token, each level read apart
@@ -50,7 +50,7 @@ class OneHead {
   /// which is zero where there are none. So `lambda^T reads` is the raw read, to rounding. In the
   /// order `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A
   /// readout of your own can thus take the place of the mixture and the tanh, see `Cascade`. Costs
-  /// one read; nothing allocates.
+  /// one read; only `make_level_reads` allocates.
   /// \throws std::invalid_argument also for reads of another shape
   /// \{
 
@@ -75,8 +75,8 @@ class OneHead {
   }
   /// As `train_one`, for a loss of your own on the level reads. Calls `differentiate(reads)` with
   /// the reads in the order of `train_one`; it must replace them by the gradient of the loss with
-  /// respect to them. Steps every weight except those of the level weights, on which the loss does
-  /// not depend.
+  /// respect to them. The gradient of the level weights is 0, since the loss does not depend on
+  /// them.
   /// \throws std::invalid_argument also for a gradient that is not finite
   template <class In, class Differentiate>
   void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
@@ -129,8 +129,8 @@ class OneHead {
     head_.advance_to(count);
   }
 
-  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  /// This moment of the stream, for `restore`: continuations can be tried and taken back. Copies
+  /// the active levels, the newest leaves and the pending transitions; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
     moment.take(stream());
@@ -182,8 +182,8 @@ class OneHead {
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Biases of keys and queries begin at constants that suit drawn weights; the first call for
-  /// w_key, w_value or w_query sets to 0 those that have not been set themselves. Allocates a copy.
+  /// The biases of keys and queries begin at constants that suit drawn weights; the first call for
+  /// w_key, w_value or w_query sets both to 0 if both still stand there. Allocates a copy.
   /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
   /// finite; nothing is changed then
   template <class Derived>
@@ -200,13 +200,14 @@ class OneHead {
   /// Sets the learning rate. With 0 neither the weights nor what an adaptive step remembers change.
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
-  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  /// Calls of `train_one`, `train_levels` and `train_span` since construction or
+  /// `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
   void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
   /// \}
 
-  /// The engine, for layers made of layers and for parts of streams. Call it in the mode in which
-  /// denormal numbers are zero.
+  /// The engine, for layers made of layers and for parts of streams. Use it only while a
+  /// `detail::FlushToZero` lives.
   [[nodiscard]] Head& as_head() noexcept { return head_; }
   [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
 

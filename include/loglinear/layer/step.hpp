@@ -21,9 +21,10 @@ enum class StepRule {
   /// the gradient does not matter; that of the inputs does.
   adam,
   /// An adaptive step for inputs of any scale, after the normalised updates of Ross, Mineiro and
-  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). With s_j the root mean square of
-  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g
-  /// / (s_j sqrt(v'))` for a weight of input j. For a weight of no input s is 1.
+  /// Langford (*Normalized Online Learning*, arXiv:1305.6646). Let s_j be the root mean square of
+  /// those values of input j that are not 0, over some 10,000 of them. Then `g <- g / s_j`,
+  /// `v <- b2 v + (1 - b2) g^2` and `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j.
+  /// For a weight of no input s is 1.
   ///
   /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t.
   ///
@@ -31,8 +32,8 @@ enum class StepRule {
   /// they are therefore divided by s_j too, so that training begins the same at any scale. If all
   /// inputs are scaled, the weights scale the other way and nothing else changes. That holds also
   /// if only some are scaled, as long as none falls below 1e-6 of the largest. A value below 1e-6
-  /// times the largest s may be the rounding residue of a 0: it counts only if its input is known
-  /// to be larger, and s_j is 1e-6 times the largest while nothing else is known.
+  /// times the largest s may be the rounding residue of a 0: it counts only if s_j is known and not
+  /// itself below that bound. While only such values have come, s_j is that bound.
   normalized,
 };
 
@@ -75,8 +76,8 @@ struct Step {
   double beta1 = 0.9;                    ///< of adam, in [0, 1)
   double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
   double epsilon = 1e-8;                 ///< of adam, finite and at least 0
-  /// The most that the gradient of all weights of a head may measure, in the units of the rule:
-  /// longer ones are shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  /// The largest norm of the gradient of all weights of a head; for `normalized`, of g / s_j. A
+  /// longer gradient is scaled down to it. Finite and at least 0; 0 leaves every gradient as it is.
   double clip = 0;
 
   /// \throws std::invalid_argument for a number that is out of its range
@@ -96,8 +97,8 @@ struct Step {
 
 namespace detail {
 
-/// What the options of a layer say about learning, completed: a rate without a step rule is that of
-/// plain gradient descent.
+/// What the options of a layer say about learning, with defaults filled in: a rate without a step
+/// rule means plain gradient descent.
 struct Learning {
   Step step;
   double rate;

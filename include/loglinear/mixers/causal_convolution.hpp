@@ -20,8 +20,8 @@ namespace loglinear::detail {
 template <class Scalar>
 using Histories = std::vector<const std::vector<RowMajorMatrix<Scalar>>*>;
 
-/// The last K - 1 inputs of convolution `path`, then the new ones: what `convolve` slides over, one
-/// stream after the other. \param inputs  as many rows of each stream, one stream after the other
+/// What `convolve` slides over: for each stream the last K - 1 inputs of convolution `path`, then
+/// the new ones. \param inputs  the same number of rows for each stream, one stream after the other
 template <class Scalar, class Rows>
 [[nodiscard]] RowMajorMatrix<Scalar> after(const Histories<Scalar>& histories, std::size_t path,
                                            const Rows& inputs) {
@@ -58,7 +58,7 @@ template <class Scalar>
 }
 
 /// The pullback of `convolve`, the history held constant: adds to d_weight and d_bias.
-/// \return with respect to the T new inputs
+/// \return the gradient with respect to the T new inputs
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,
                                                        const Matrix<Scalar>& weight,

@@ -24,8 +24,8 @@ class GatedRmsNorm {
  public:
   using Rows = RowMajorMatrix<Scalar>;
 
-  /// \param width   columns of a run, which divide the weight's rows
-  /// \param weight  n x 1; the columns of what is normalised are a multiple of n. Is referred to
+  /// \param width   columns of a run; it divides the number of the weight's rows
+  /// \param weight  n x 1, where n divides the columns of what is normalised; it must outlive this
   GatedRmsNorm(GateOrder order, Index width, double eps, const Matrix<Scalar>& weight)
       : order_(order), width_(width), eps_(static_cast<Scalar>(eps)), weight_(weight) {}
 
@@ -37,7 +37,7 @@ class GatedRmsNorm {
     return normalised(y).cwiseProduct(gate);
   }
 
-  /// Adds to the gradient of the weight and sets that of z. \return with respect to y
+  /// Adds to the gradient of the weight and sets that of z. \return the gradient with respect to y
   [[nodiscard]] Rows pullback(const Rows& y, const Rows& z, const Rows& d, Rows& d_z,
                               Matrix<Scalar>& d_weight) const {
     if (z.size() == 0) return normalised_pullback(y, d, d_weight);
@@ -54,7 +54,7 @@ class GatedRmsNorm {
  private:
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
 
-  /// The part of the weight that run i meets.
+  /// The part of the weight that multiplies run i.
   template <class Weight>
   [[nodiscard]] auto of_run(Weight& weight, Index i) const {
     return weight.col(0).segment(i * width_ % weight.rows(), width_);
@@ -75,7 +75,7 @@ class GatedRmsNorm {
     }
     return u;
   }
-  /// Adds to the gradient of the weight. \return with respect to u
+  /// Adds to the gradient of the weight. \return the gradient with respect to u
   [[nodiscard]] Rows normalised_pullback(const Rows& u, Rows d, Matrix<Scalar>& d_weight) const {
     const Eigen::Map<const Rows> from(u.data(), u.size() / width_, width_);
     Eigen::Map<Rows> runs(d.data(), d.size() / width_, width_);

@@ -50,7 +50,8 @@ template <class Scalar>
   return out;
 }
 
-/// sg(z) = 1 - exp(-softplus(z)), from softplus(z). Eigen's expm1 divides 0 by 0 on the way.
+/// The derivative of softplus, sg(z) = 1 - exp(-softplus(z)), from softplus(z). Not by Eigen's
+/// expm1, which divides 0 by 0 on the way.
 template <class Softplus>
 [[nodiscard]] auto softplus_slope(const Eigen::ArrayBase<Softplus>& softplus) {
   using Scalar = typename Softplus::Scalar;
@@ -72,8 +73,8 @@ struct DecayGate {
     g = -(step.array().rowwise() * a_log.col(0).transpose().array().exp());
   }
 
-  /// From the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
-  /// \return with respect to raw
+  /// Takes the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
+  /// \return the gradient with respect to raw
   [[nodiscard]] RowMajorMatrix<Scalar> pullback(const RowMajorMatrix<Scalar>& d_step,
                                                 const RowMajorMatrix<Scalar>& d_g,
                                                 const Matrix<Scalar>& a_log,
@@ -105,7 +106,8 @@ template <class Scalar>
   }
   return softplus_of(z);
 }
-/// Its pullback; adds to the gradient of L. \return with respect to dl
+/// The pullback of `scaled_levels`; adds to the gradient of L. \return the gradient with respect to
+/// dl
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> scaled_levels_pullback(const RowMajorMatrix<Scalar>& dl,
                                                             const Matrix<Scalar>& scale,
@@ -138,7 +140,7 @@ template <class Scalar>
   }
   return x;
 }
-/// Its pullback. \return with respect to x
+/// The pullback of `unit_rows`. \return the gradient with respect to x
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> unit_rows_pullback(const RowMajorMatrix<Scalar>& x,
                                                         RowMajorMatrix<Scalar> d, Index width) {

@@ -86,7 +86,7 @@ template <class Scalar, class StateOf>
   return reads;
 }
 
-/// From given states; each goes on by T tokens.
+/// The reads from given states; each state goes on by T tokens.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
                                                 std::vector<LogLinearState<Scalar>>& states,
@@ -97,7 +97,8 @@ template <class Scalar>
   });
 }
 
-/// From empty states with as many of `max_levels` levels as T tokens fill; discards the final ones.
+/// The reads from empty states, with as many of `max_levels` levels as T tokens fill. Discards the
+/// final states.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
                                                 const ChunkwiseOptions& options,

@@ -2,9 +2,9 @@
 #ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 #define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 
-// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
-// before it is written, by A^T q on the old levels, so that everything that can throw does so while
-// the states are still whole.
+// One token through all heads, the decoding step. It reads before it writes: with the transition
+// `A = e^g (I - beta k k^T)` it reads the old levels by A^T q, so that whatever can throw does so
+// before a state changes.
 
 #include <cmath>
 #include <utility>

@@ -22,17 +22,17 @@ namespace loglinear {
 enum class MixerLevelWeights {
   softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
   mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946
-  one_state  ///< 1: all levels together are one state, which is then all that is kept
+  one_state  ///< all weights are 1, so that one state is kept instead of levels
 };
 
 namespace detail {
 
-/// Level weights of a head: with one state that for the token itself, and one.
+/// The number of level weights of a head; one state has 2, for the token's own leaf and for itself.
 template <class Options>
 [[nodiscard]] int levels_of_head(const Options& o) {
   return o.level_weights == MixerLevelWeights::one_state ? 2 : o.num_levels;
 }
-/// Hidden channels of the network.
+/// The number of hidden channels of the network for level weights.
 template <class Options>
 [[nodiscard]] Index level_channels(const Options& o) {
   return o.level_mlp_size == 0 ? o.hidden_size : o.level_mlp_size;
@@ -91,7 +91,7 @@ struct LevelGate {
     w.append(std::string(level_bias), outputs, 1);
   }
 
-  /// The pullback of `scaled`; adds to the gradient of L. \return with respect to dl
+  /// The pullback of `scaled`; adds to the gradient of L. \return the gradient with respect to dl
   [[nodiscard]] Rows scaled_pullback(const Matrix<Scalar>& scale, const Rows& d_lambda,
                                      Matrix<Scalar>& d_scale) const {
     return scaled_levels_pullback(dl, scale, lambda, d_lambda, d_scale);

@@ -63,8 +63,8 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
-/// What weights can be kept in to save memory. It depends on the scalar by name alone, so that
-/// matrices of it are compiled by programs that have such weights.
+/// The type in which weights can be kept to save memory. It is the same for every scalar; the
+/// template only spares programs without such weights from compiling matrices of it.
 template <class Scalar>
 struct NarrowWeight {
   using Type = Eigen::bfloat16;
@@ -77,7 +77,7 @@ struct Projection {
   const Matrix<typename NarrowWeight<Scalar>::Type>* narrow;
 };
 
-/// y(0, outputs first ... first + count) += W x of one row.
+/// y[i] += (W x)_i of one row x, for the outputs i in [first, first + count).
 template <class Scalar>
 void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
                  const RowMajorMatrix<Scalar>& x, Scalar* y) {
@@ -99,7 +99,7 @@ void add_one_row(const Matrix<typename NarrowWeight<Scalar>::Type>& weight, Inde
   }
 }
 
-/// y += x W^T, on threads where that is worth while.
+/// y += x W^T, on several threads if the product is large enough.
 template <class Scalar, class Element>
 void add_projected(const RowMajorMatrix<Scalar>& x, const Matrix<Element>& weight,
                    RowMajorMatrix<Scalar>& y) {

@@ -103,7 +103,8 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
  private:
   friend Base;
   using Index = Eigen::Index;
-  /// The paths that a short convolution may lie on; the first letter of their weights' names.
+  /// The projections that a short convolution may follow: the first letters of their weights'
+  /// names.
   static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
 
   /// Everything of a forward pass that its gradient needs.
@@ -272,7 +273,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const auto& weight = this->weights()["o_norm.weight"];
     return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
   }
-  /// The bound that beta stays below.
+  /// The upper bound of beta.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
   Options options_;

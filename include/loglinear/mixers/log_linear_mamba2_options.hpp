@@ -15,35 +15,37 @@ namespace loglinear {
 ///
 /// The defaults are those of its *model* configuration, `LogLinearMamba2Config`, because published
 /// weights come out of models; `of_layer()` has those of the bare layer. Take every option from the
-/// `config.json` beside the weights: a file cannot tell `norm_eps`, `norm_before_gate`,
-/// `norm_per_group`, `n_groups` with state_size, and `scale`, and they change the numbers.
+/// `config.json` beside the weights. The shapes in a file do not tell `norm_eps`,
+/// `norm_before_gate`, `norm_per_group`, how `n_groups` and state_size share their product, or
+/// `scale`, and the numbers depend on these.
 struct LogLinearMamba2Options {
   Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
   double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
   Eigen::Index num_heads = 64;      ///< num_heads * head_dim is the inner size
-  Eigen::Index head_dim = 64;       ///< values of a head, d_v
-  Eigen::Index state_size = 128;    ///< keys of a head, d_k
+  Eigen::Index head_dim = 64;       ///< length of a head's values, d_v
+  Eigen::Index state_size = 128;    ///< length of a head's keys, d_k
   Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
   Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
   bool use_conv_bias = true;        ///< whether there is `conv1d.bias`
   bool use_bias = false;            ///< whether there are `in_proj.bias` and `out_proj.bias`
   bool D_has_hdim = false;          ///< whether D has a number for each value of a head
   bool norm_before_gate = false;    ///< rms(y) . silu(z) instead of rms(y . silu(z))
-  /// Whether the norm's mean square is over the inner size / n_groups values of each group, as in
-  /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
-  /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
+  /// Whether the norm's mean square runs over the values of each group, inner size / n_groups of
+  /// them, as in mamba_ssm and in flash-linear-attention since 5 April 2026 (commit 0a484709).
+  /// Otherwise it runs over all values of a token, as before that commit and in the paper's code.
+  /// With n_groups = 1 both are the same.
   bool norm_per_group = true;
   double norm_eps = 1e-5;  ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;     ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  /// What level weights are made of; with `one_state` num_levels is not used.
+  int num_levels = 15;     ///< level weights, 2 to 65; 15 suffice for 2^14 tokens
+  /// How level weights are computed; with `one_state` num_levels is not used.
   MixerLevelWeights level_weights = MixerLevelWeights::softplus;
   Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
-  double dt_min = 0.001;            ///< where step sizes begin, > 0
-  double dt_max = 0.1;              ///< and end
-  double dt_init_floor = 1e-4;      ///< the least of them, > 0
+  double dt_min = 0.001;            ///< the smallest initial step size, > 0
+  double dt_max = 0.1;              ///< the largest, at least dt_min
+  double dt_init_floor = 1e-4;      ///< the lower bound of every initial step size, > 0
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 
   /// The defaults of flash-linear-attention's layer where it is built without a model: biases in

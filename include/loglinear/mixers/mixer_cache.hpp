@@ -58,7 +58,7 @@ class MixerCache {
 
   MixerCache(const MixerCache&) = default;
   MixerCache(MixerCache&&) noexcept = default;
-  /// Becomes a copy; where memory is refused nothing is changed.
+  /// Becomes a copy; if that throws std::bad_alloc, nothing is changed.
   MixerCache& operator=(const MixerCache& other) { return *this = MixerCache(other); }
   MixerCache& operator=(MixerCache&&) noexcept = default;
   ~MixerCache() = default;

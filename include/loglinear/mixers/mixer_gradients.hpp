@@ -23,7 +23,7 @@ template <class Scalar>
 struct ReadsGradient {
   RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
   RowMajorMatrix<Scalar> gate{};    // of the output gate before silu, likewise
-  RowMajorMatrix<Scalar> direct{};  // of what reaches the output past the heads, likewise
+  RowMajorMatrix<Scalar> direct{};  // of what bypasses the heads, likewise
 };
 
 }  // namespace detail

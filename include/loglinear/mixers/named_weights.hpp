@@ -32,7 +32,7 @@ class NamedWeights {
   NamedWeights() = default;
   NamedWeights(const NamedWeights&) = default;
   NamedWeights(NamedWeights&&) noexcept = default;
-  /// Becomes a copy; where memory is refused nothing is changed.
+  /// Becomes a copy; if that throws std::bad_alloc, nothing is changed.
   NamedWeights& operator=(const NamedWeights& other) { return *this = NamedWeights(other); }
   NamedWeights& operator=(NamedWeights&&) noexcept = default;
   ~NamedWeights() = default;
@@ -100,8 +100,8 @@ class NamedWeights {
     entry.is_narrow = true;
   }
 
-  /// Keeps the matrices of all projections so. \throws std::invalid_argument as `keep_narrow`;
-  /// nothing is changed then
+  /// Keeps the matrices of all projections in bfloat16. \throws std::invalid_argument as
+  /// `keep_narrow`; nothing is changed then
   void keep_projections_narrow() {
     NamedWeights narrowed = *this;
     for (const std::string& name : names()) {
@@ -116,7 +116,8 @@ class NamedWeights {
            name.ends_with("embeddings.weight") || name == "lm_head.weight";
   }
 
-  /// A matrix to multiply by, whatever it is kept in; valid as long as these weights are.
+  /// A view of a matrix for products, whatever it is kept in; valid as long as these weights are.
+  /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] detail::Projection<Scalar> projection(std::string_view name) const {
     const Entry& entry = required(name);
     if (entry.is_narrow) return {nullptr, &entry.narrow};

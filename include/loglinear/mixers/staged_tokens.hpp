@@ -17,7 +17,7 @@
 
 namespace loglinear::detail {
 
-/// Throws where one of several streams is a null pointer or is there twice.
+/// Throws if one of the caches is a null pointer or occurs twice.
 template <class Cache>
 void require_distinct(std::span<Cache* const> caches) {
   for (std::size_t s = 0; s < caches.size(); ++s) {
@@ -39,8 +39,8 @@ class StagedTokens {
  public:
   using Cache = MixerCache<Scalar>;
 
-  /// \param in  a row a stream \param convolved  of each convolution K inputs a stream, the newest
-  /// last \throws std::invalid_argument as `HeadsToken`
+  /// \param in  a row a stream \param convolved  for each convolution the last K inputs of each
+  /// stream, the newest last \throws std::invalid_argument as `HeadsToken`
   StagedTokens(const HeadInputs<Scalar>& in, std::vector<RowMajorMatrix<Scalar>> convolved,
                std::span<Cache* const> caches)
       : caches_(caches.begin(), caches.end()),
@@ -57,7 +57,8 @@ class StagedTokens {
   /// A row a stream, heads d_v.
   [[nodiscard]] const RowMajorMatrix<Scalar>& reads() const { return reads_; }
 
-  /// The caches take the tokens. Neither allocates nor throws.
+  /// The caches take the tokens. Does not throw, and allocates only to start threads or for an
+  /// executor.
   void commit() {
     parallel_for<Scalar>(static_cast<Index>(tokens_.size()), thread_count(), [&](Index s) {
       tokens_[static_cast<std::size_t>(s)]->write();

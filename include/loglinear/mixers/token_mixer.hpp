@@ -36,7 +36,7 @@ namespace loglinear {
 /// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
-/// \tparam Mixer    derives from this class; has the ends, `front` and `back` with their gradients
+/// \tparam Mixer    derives from this class; has `front` and `back`, before and after the heads
 template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
@@ -85,8 +85,8 @@ class TokenMixer {
   /// finite input overflows on the way. O(T log T), by the chunkwise form
   [[nodiscard]] Matrix forward(const Rows& x) const;
 
-  /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
-  /// pass. \param cache  where the stream stands; in the end after x
+  /// The next outputs of a stream. A prompt in pieces of any size gives the outputs of one pass, to
+  /// rounding. \param cache  where the stream stands; in the end after x
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
   [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const;
@@ -103,10 +103,10 @@ class TokenMixer {
     return out;
   }
 
-  /// Decodes one token of each of several streams, with one product for all of them where weights
-  /// are met. \param x  row s goes to `*caches[s]` \return a row a stream \throws
-  /// std::invalid_argument as `forward`, or for a cache that is there twice; no cache is changed
-  /// then
+  /// Decodes one token of each of several streams. All of them share one product with each weight.
+  /// \param x  row s goes to `*caches[s]` \return a row a stream
+  /// \throws std::invalid_argument as `forward`, or for a cache that is there twice; no cache is
+  /// changed then
   [[nodiscard]] Matrix step_streams(const Rows& x, std::span<Cache* const> caches) const {
     auto [out, staged] = stage(x, caches);
     staged.commit();

@@ -17,7 +17,7 @@ namespace loglinear {
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`
-  /// A layer that is chosen at run time may have one level.
+  /// Only the run time tells whether the layer has one level.
   static constexpr bool is_chosen_at_run_time = true;
 
   /// One of the weightings.

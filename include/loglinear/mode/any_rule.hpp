@@ -3,9 +3,9 @@
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those that have one kind of transition. It is a rule itself. So
-/// a layer is compiled once for a kind and not once for a rule: only `prepare` and `pullback` are
-/// compiled for each rule.
+/// A rule chosen at run time among those with the same kind of transition. So a layer is compiled
+/// once for each kind and not for each rule: only `prepare` and `pullback` are compiled for each
+/// rule.
 
 #include <concepts>
 #include <string>

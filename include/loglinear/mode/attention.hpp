@@ -5,11 +5,11 @@
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
-/// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
-/// some half a minute; hence this header is not part of loglinear.hpp. Link the target
-/// `loglinear::runtime`, and it is compiled for float and double once and for all. Without it, a
-/// program with several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it,
-/// and says in one of them, after including this header,
+/// A source file that calls `make_attention` compiles a layer for each kind of transition, 11 of
+/// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
+/// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
+/// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
+/// one of them, after including this header,
 ///
 ///     template std::unique_ptr<loglinear::Attention<double>>
 ///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
@@ -54,8 +54,9 @@ auto with_layer_type(const AttentionMode& mode, const Work& work) {
 
 /// The layer that a config describes, behind the interface `Attention`:
 /// `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or for `LogLinear`
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. Outputs, states, weights and
-/// checkpoints have the same bits as those of that type. Allocates.
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`. States, weights, checkpoints
+/// and outputs have the same bits as those of that type with the same options, `bound` among them;
+/// its default there is `always`, here `output_bound_of(mode)`. Allocates.
 /// \throws std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});

@@ -16,9 +16,9 @@
 
 namespace loglinear {
 
-/// Where a layer of this mode bounds its output unless told otherwise. A log-linear layer does so
-/// always. Rules that normalise their key, and HGRN2 (`RuleInfo::bounds_output`), do so in
-/// `forward` and `train_one`; the others nowhere.
+/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always; a
+/// one-state layer in `forward` and `train_one` if its rule normalises its key or is HGRN2
+/// (`RuleInfo::bounds_output`); any other nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
@@ -30,7 +30,7 @@ namespace loglinear {
 }
 
 /// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place
-/// of rule, level weights and max_levels. Each of these lists all of its members, since in C++20
+/// of rule, level weights and max_levels. Both structs list all of their members, since in C++20
 /// designators cannot reach those of a base.
 struct AttentionConfig {
   Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
@@ -47,7 +47,8 @@ struct AttentionConfig {
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 
-  /// \throws std::invalid_argument naming the first member that is out of its range
+  /// Checks sizes, threads and mode; the layer that is made of it checks the other members. \throws
+  /// std::invalid_argument naming the first that is out of its range
   void validate() const {
     detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);

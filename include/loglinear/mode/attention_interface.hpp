@@ -67,8 +67,8 @@ class Attention {
 
   /// \name A token
   /// These functions return the layer's own output, length d_model, which the next call overwrites.
-  /// None of them allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
-  /// anything has changed.
+  /// They do not allocate, except to start threads and for an executor. Errors as in
+  /// `LogLinearAttention`: std::invalid_argument before anything has changed.
   /// \{
 
   /// All heads read and write. \param x any Eigen vector, std::vector, std::array or std::span of
@@ -165,7 +165,7 @@ class Attention {
   /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
-  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
+  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< of all heads and W_out
   /// Sets the learning rate of all heads and of W_out. \throws std::invalid_argument unless finite
   /// and >= 0
   virtual void set_learning_rate(double learning_rate) = 0;

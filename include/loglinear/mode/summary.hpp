@@ -118,6 +118,7 @@ template <class Layer>
 }
 
 /// The same for a layer chosen at run time, whose mode stands for rule, levels and level weights.
+/// Copies all states.
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();

@@ -13,11 +13,11 @@
 namespace loglinear {
 
 /// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
-/// values of the tokens that the next one sees. It grows with the stream, with a window up to 2
-/// (window - 1) x columns numbers. It is a plain value: copy it to branch a stream. A cache that
+/// values of the tokens that the next one sees. It grows with the stream; with a window it stops at
+/// `2 (window - 1) columns` numbers. It is a plain value: copy it to branch a stream. A cache that
 /// was moved from is empty and has no columns, so that every layer refuses it.
 ///
-/// Where memory is refused, or an argument, every member leaves the cache as it was.
+/// If a member throws, the cache is what it was.
 template <class Scalar>
 class AttentionCache {
  public:
@@ -25,7 +25,7 @@ class AttentionCache {
   using Index = Eigen::Index;
 
   /// Begins a stream. Does not allocate.
-  /// \param window   tokens that one sees, itself included; 0 for all
+  /// \param window   tokens that a token sees, itself included; 0 for all
   /// \param columns  of a token's keys, all heads side by side, at least 1
   /// \throws std::invalid_argument for a size out of its range
   AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {

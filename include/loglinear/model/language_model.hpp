@@ -41,12 +41,12 @@ namespace loglinear {
 ///     logits = model.step(token, cache);              // one token more
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
-/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs the products
-/// with all weights and O(active levels) of a head's state. A stream needs constant memory, except
-/// for attention: that keeps the tokens of its window, or all tokens without one.
+/// A whole sequence takes the chunkwise form on all threads, O(T log T). A token costs one product
+/// with each weight and, in each head, O(active levels) reads of a level. A stream needs constant
+/// memory, except for attention: that keeps the tokens of its window, or all tokens without one.
 ///
-/// Const member functions may run at the same time, on different caches. They allocate. \throws of
-/// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
+/// Const member functions may run at the same time, on different caches. They allocate. \throws
+/// std::invalid_argument, each of them, for a token that is not 0 ... vocab_size - 1, a cache of
 /// another model's shape, or where finite weights overflow; caches are unchanged then.
 ///
 /// \tparam Scalar_  float or double
@@ -60,13 +60,14 @@ class LanguageModel {
   using Tokens = std::span<const std::int32_t>;
 
   /// Allocates and draws all weights from the mixer's seed: those of mixers as `LogLinearMamba2`
-  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range. \param
-  /// keep_narrow  whether projections, embedding and head are kept in bfloat16, each block rounded
-  /// before the next is drawn \throws std::invalid_argument for an option out of its range
+  /// and `LogLinearGatedDeltaNet` say, norms 1, others normal with its initializer_range.
+  /// \param keep_narrow  whether projections, embedding and head are kept in bfloat16, each block
+  /// rounded before the next is drawn
+  /// \throws std::invalid_argument for an option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
   LanguageModel(const LanguageModel&) = default;
   LanguageModel(LanguageModel&&) noexcept = default;
-  /// Where memory is refused the model stays as it was.
+  /// If it throws std::bad_alloc, the model stays as it was.
   LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
   LanguageModel& operator=(LanguageModel&&) noexcept = default;
   ~LanguageModel() = default;
@@ -222,8 +223,8 @@ class LanguageModel {
     }
   }
 
-  /// Calls `use(x, first)` with what leaves the last block, for pieces of bounded size; then the
-  /// cache goes on to where a copy of it has gone.
+  /// Calls `use(x, first)` with the last block's outputs x, for pieces of bounded size that begin
+  /// with token `first`. It works on a copy of the cache, which replaces the cache in the end.
   template <class Use>
   void pass(Tokens tokens, Cache& cache, Use use) const;
 

@@ -29,7 +29,7 @@ class LanguageModelCache {
 
   LanguageModelCache(const LanguageModelCache&) = default;
   LanguageModelCache(LanguageModelCache&&) noexcept = default;
-  /// Where memory is refused the cache stays as it was.
+  /// If it throws std::bad_alloc, the cache stays as it was.
   LanguageModelCache& operator=(const LanguageModelCache& other) {
     return *this = LanguageModelCache(other);
   }

@@ -20,9 +20,9 @@ namespace loglinear {
 struct AttentionLayers {
   std::vector<Eigen::Index> layers = {};  ///< numbers of blocks from 0
   Eigen::Index num_heads = 1;             ///< divides hidden_size into an even head_dim
-  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0 for as many
+  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0: num_heads
   bool qkv_bias = false;          ///< whether q_proj, k_proj and v_proj have biases
-  Eigen::Index window_size = 0;   ///< tokens that one sees, itself included; 0 for all before it
+  Eigen::Index window_size = 0;   ///< tokens that a token sees, itself included; 0 for all
   double rope_theta = 10000;      ///< base of the rotary positions, finite and > 0
 
   /// Whether all options are equal.
@@ -32,8 +32,8 @@ struct AttentionLayers {
 /// How to build a `LanguageModel`, under the names of flash-linear-attention.
 ///
 /// The mixer's options choose the family, its names in files, and the mixer of every block that
-/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. Their
-/// `level_weights` = one_state makes the twin with one state.
+/// `attn` does not list. Their hidden_size and norm_eps are those of the whole model. With their
+/// `level_weights` = one_state the model is the family's twin with one state.
 struct LanguageModelOptions {
   Eigen::Index vocab_size = 256;       ///< tokens are 0 ... vocab_size - 1; 256 for bytes
   Eigen::Index num_hidden_layers = 2;  ///< blocks
@@ -59,7 +59,8 @@ namespace detail {
 [[nodiscard]] inline double norm_eps(const LanguageModelOptions& o) {
   return std::visit([](const auto& mixer) { return mixer.norm_eps; }, o.mixer);
 }
-/// flash-linear-attention's width of a gated MLP: two thirds of ratio times the inputs, in 256s.
+/// flash-linear-attention's width of a gated MLP: two thirds of ratio times the inputs, rounded up
+/// to a multiple of 256.
 [[nodiscard]] inline Index published_mlp_size(Index inputs, double ratio) {
   const auto size = static_cast<Index>(static_cast<double>(inputs) * ratio * 2 / 3);
   return 256 * ((size + 255) / 256);
@@ -96,7 +97,7 @@ inline void require_attention(const AttentionLayers& a, Index inputs) {
   }
 }
 
-/// What is checked before anything is built; the mixers check their own options.
+/// Checks the options before anything is built; the mixers check their own.
 inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   require_between("vocab_size", o.vocab_size, Index{1}, Index{1} << 30);
   require_between("num_hidden_layers", o.num_hidden_layers, Index{1}, Index{1} << 16);
@@ -117,7 +118,8 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   return o;
 }
 
-/// The same for a model of Scalar, in which norm_eps must not be denormal, where no mixer checks.
+/// The same for a model of Scalar, in which norm_eps must be a normal number. A model of attention
+/// blocks alone has no mixer that would check that.
 template <class Scalar>
 const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   const double eps = norm_eps(checked(o));

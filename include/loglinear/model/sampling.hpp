@@ -16,7 +16,7 @@ namespace loglinear {
 /// How the next token is chosen.
 struct SamplingOptions {
   double temperature = 1;   ///< logits are divided by it, finite and >= 0; 0 takes the most likely
-  Eigen::Index top_k = 0;   ///< so many of the most likely tokens are drawn from; 0 for all
+  Eigen::Index top_k = 0;   ///< only so many of the most likely tokens are drawn; 0 for all
   std::uint64_t seed = 42;  ///< of the draws, at least 1
 };
 

@@ -37,7 +37,7 @@ namespace loglinear {
 /// `v_proj.weight` (num_kv_heads head_dim x hidden_size), with qkv_bias `q_proj.bias`,
 /// `k_proj.bias`, `v_proj.bias`. A token costs O(window x hidden_size).
 ///
-/// It has the interface of `TokenMixer`, but for the gradient: streams are `AttentionCache`s.
+/// It has the interface of `TokenMixer` without the gradient; its streams are `AttentionCache`s.
 template <class Scalar_>
 class SlidingWindowAttention {
  public:
@@ -49,7 +49,7 @@ class SlidingWindowAttention {
   /// What `stage` has read and `commit` writes.
   class Staged {
    public:
-    /// Makes room in each cache for a token more. Allocates
+    /// Makes room for one more token in each cache. Allocates
     Staged(Matrix keys, Matrix values, std::span<Cache* const> caches)
         : keys_(std::move(keys)),
           values_(std::move(values)),
@@ -69,7 +69,8 @@ class SlidingWindowAttention {
     std::vector<Cache*> caches_;
   };
 
-  /// Draws all matrices as a model's projections are drawn, with standard deviation `deviation`.
+  /// Draws all matrices from a normal distribution with standard deviation `deviation`; biases
+  /// begin at 0.
   /// \throws std::invalid_argument for an option out of its range
   SlidingWindowAttention(const AttentionLayers& options, Index hidden_size, double deviation,
                          Xorshift64& random)

@@ -18,8 +18,8 @@
 
 namespace loglinear::detail {
 
-/// The reads of all heads, which are those of so many sequences; states and tape are changed where
-/// that has succeeded on all ranks.
+/// The reads of all heads of `sequences` sequences. States and tape change only if all ranks
+/// succeed.
 template <class Scalar>
 [[nodiscard]] std::vector<RowMajorMatrix<Scalar>> forward_on_ranks(
     const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads, Index sequences,
@@ -85,9 +85,10 @@ namespace loglinear::mpi {
 /// them and for what differs between ranks; the message names the rank. std::runtime_error for
 /// other failures of a rank. Nothing is changed then, on any rank
 ///
-/// Costs what `loglinear::chunkwise` does for this rank's tokens; with the schedule `scan` also one
-/// more level, of d_k columns where there are rank-one updates, and memory for as many numbers as q
-/// has. docs/many_heads.md has the bytes of the messages.
+/// Costs what `loglinear::chunkwise` does for this rank's tokens. With the schedule `scan` the
+/// product of the transitions costs as much again as one level, of d_k columns where there are
+/// rank-one updates, and memory holds as many more numbers as q has. docs/many_heads.md has the
+/// bytes of the messages.
 template <class Scalar>
 [[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                                 LogLinearState<Scalar>& state,
@@ -99,7 +100,7 @@ template <class Scalar>
   Eigen::Index chunk_size = 0;
   together(ranks, [&] {
     chunk_size = detail::chunk_size_of({options.chunk_size});
-    in.require_shapes(0, 1);  // but for the level weights
+    in.require_shapes(0, 1);  // all but the level weights
     if (in.length() > 0) {
       detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
       detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());

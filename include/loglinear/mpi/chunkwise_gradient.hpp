@@ -14,7 +14,8 @@
 
 namespace loglinear::detail {
 
-/// Throws unless the tape of a head is that of this rank's tokens. The tape has as many ranks.
+/// Throws unless the tape of head n is that of this rank's tokens. Precondition: the tape is of as
+/// many ranks.
 template <class Scalar>
 void require_tape_of(const mpi::Ranks& ranks, const mpi::Tape<Scalar>& tape, std::size_t n) {
   const auto& head = tape.heads[n];
@@ -26,8 +27,8 @@ void require_tape_of(const mpi::Ranks& ranks, const mpi::Tape<Scalar>& tape, std
   fail("the tape", "of another rank's tokens", "what chunkwise has left on this rank");
 }
 
-/// The gradients of all heads, which are those of so many sequences. `d_final` is that with respect
-/// to the states after all tokens, of each head, or empty.
+/// The gradients of all heads of `sequences` sequences. `d_final` is empty, or holds for each head
+/// the gradient with respect to the state after all tokens.
 template <class Scalar>
 [[nodiscard]] std::vector<SequenceGradients<Scalar>> backward_on_ranks(
     const mpi::Ranks& ranks, std::vector<const SequenceInputs<Scalar>*> heads, Index sequences,
@@ -96,8 +97,8 @@ namespace loglinear::mpi {
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to this rank's reads, T x d_v
 /// \param ranks    the processes
-/// \param d_final  on the last rank that with respect to the state after all tokens, max_levels x
-///                 d_k d_v, without rows for zero; not looked at on others
+/// \param d_final  on the last rank the gradient with respect to the state after all tokens,
+///                 max_levels x d_k d_v, absent for zero; ignored on the others
 /// \return the gradients; `state` is that with respect to the state before this rank's tokens, so
 ///         that rank 0 has the one with respect to the state before all of them
 /// \throws std::invalid_argument, std::runtime_error on every rank, as `mpi::chunkwise`

@@ -14,7 +14,7 @@
 
 namespace loglinear::detail {
 
-/// What other ranks have to know of an error.
+/// What other ranks have to know about an error.
 struct Failure {
   bool is_of_arguments = false;
   std::string text = "an exception that is no std::exception";
@@ -42,7 +42,7 @@ namespace loglinear::mpi {
 /// function that takes one is called by all of its ranks, in the same order.
 class Ranks {
  public:
-  /// Those of `comm`. \throws std::runtime_error where MPI fails and returns errors
+  /// The processes of `comm`. \throws std::runtime_error where MPI fails and returns errors
   explicit Ranks(MPI_Comm comm = MPI_COMM_WORLD) {
     detail::require_mpi(MPI_Comm_dup(comm, &comm_), "MPI_Comm_dup");
     detail::require_mpi(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");

@@ -66,7 +66,8 @@ class SharedPool {
     require_mine(key);
     drop(key);
   }
-  /// The streams of this rank, by `stream(key)`; added and removed by key alone.
+  /// The streams of this rank, under the numbers that `stream(key)` gives. Add and remove streams
+  /// only by their keys.
   [[nodiscard]] StreamPool<Scalar>& local() { return *pool_; }
   [[nodiscard]] const StreamPool<Scalar>& local() const { return *pool_; }  ///< the same
   /// The keys of this rank that have a stream.
@@ -76,9 +77,8 @@ class SharedPool {
     return all;
   }
 
-  /// Gives a key to another rank. Its stream, if there is one, goes on there with the same numbers:
-  /// its checkpoint, the states of its heads, is sent in one message, of the active levels. All
-  /// ranks call it with the same arguments.
+  /// Gives a key to another rank. Its stream, if there is one, goes on there with the same numbers.
+  /// One message carries the active levels of its heads. All ranks call it with the same arguments.
   /// \throws std::invalid_argument on all ranks for a rank that does not exist and for arguments
   /// that differ, std::runtime_error for other failures of one; everything is as it was then
   void move(Key key, int to) {
@@ -172,8 +172,8 @@ class SharedPool {
 
   const Ranks& ranks_;
   std::optional<StreamPool<Scalar>> pool_{};
-  std::map<Key, Index> streams_{};  // of this rank, the numbers in its pool
-  std::map<Key, int> moved_{};      // on all ranks, the ranks of keys that have been moved
+  std::map<Key, Index> streams_{};  // of this rank: the streams' numbers in its pool
+  std::map<Key, int> moved_{};  // the same on all ranks: the owners of keys that have been moved
 };
 
 }  // namespace loglinear::mpi

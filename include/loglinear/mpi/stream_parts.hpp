@@ -19,8 +19,9 @@
 
 namespace loglinear::mpi {
 
-/// How many of something the ranks before this one have: with the number of this rank's tokens, the
-/// count at which its part of a stream begins. Called by all ranks.
+/// The sum of `own` over the ranks before this one. If `own` is the number of a rank's tokens, that
+/// is the count at which its part of a stream begins. Called by all ranks. \throws
+/// std::runtime_error where MPI fails and returns errors
 [[nodiscard]] inline std::uint64_t count_before(std::uint64_t own, const Ranks& ranks) {
   std::uint64_t before = 0;
   detail::require_mpi(MPI_Exscan(&own, &before, 1, MPI_UINT64_T, MPI_SUM, ranks.comm()),

@@ -12,13 +12,13 @@
 namespace loglinear::mpi {
 
 /// What `mpi::chunkwise` keeps of a rank's tokens for `mpi::chunkwise_gradient`. With the schedule
-/// `scan` that is as many numbers again as q has, beside what one process keeps.
+/// `scan` that is what one process keeps, and as many numbers again as q has.
 template <class Scalar>
 struct Tape {
   /// One head.
   struct Head {
     SequenceTape<Scalar> tokens{};  ///< of this rank's tokens, with the states of the whole stream
-    /// Of the schedule `scan`, but for the first rank.
+    /// With the schedule `scan`, on all ranks but the first.
     std::optional<detail::Stretch<Scalar>> stretch{};
   };
 

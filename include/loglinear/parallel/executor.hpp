@@ -29,9 +29,9 @@ using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
 
 namespace detail {
 
-/// The one place for threads.
+/// The settings of threads, one for the whole program.
 struct ThreadSettings {
-  std::atomic<int> threads{0};  // 0 before anybody has said
+  std::atomic<int> threads{0};  // 0 until it is known
   Executor executor{};
 };
 [[nodiscard]] inline ThreadSettings& thread_settings() {
@@ -64,7 +64,7 @@ inline void set_thread_count(int count) {
 
 /// Replaces the library's threads by the caller's executor, for the whole program; an empty one
 /// brings them back. Do not call it while a call of the library runs on another thread. The
-/// executor is asked where `thread_count()` is at least 2; its value does not matter otherwise.
+/// executor is used wherever `thread_count()` is at least 2, whatever its value.
 inline void set_executor(Executor executor) {
   detail::thread_settings().executor = std::move(executor);
 }

@@ -55,7 +55,8 @@ class StreamPool {
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
   [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
 
-  /// Begins an empty stream. \return its number, the lowest that is free
+  /// Begins an empty stream. Allocates where no number is free. \return its number, the lowest that
+  /// is free
   Index add() {
     Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
@@ -64,8 +65,8 @@ class StreamPool {
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream and keeps its blocks for others. Does not allocate, but the first time in a copy
-  /// of a pool. \throws std::invalid_argument for a number that no stream has
+  /// Ends a stream and keeps its blocks for others. Allocates at most the first time in a copy of a
+  /// pool. \throws std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
     arena_.reserve(0);
@@ -75,7 +76,8 @@ class StreamPool {
     std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
-  /// Begins a copy of a stream, which goes on from the same state; copies its active levels.
+  /// Begins a copy of a stream, which goes on from the same state. Copies its active levels;
+  /// allocates where the arena grows or no number is free.
   /// \return the number of the copy \throws std::invalid_argument for a number that no stream has
   Index fork(Index stream) {
     arena_.reserve(level_count(at(stream)));
@@ -166,7 +168,7 @@ class StreamPool {
                                        [&](int l) { return level(now, l, h); }),
           out, heads.rows(n));
     });
-    arena_.reserve(streams.size());  // the last that can fail
+    arena_.reserve(streams.size());  // after this only the room for `targets` can fail
     std::vector<Index> targets;
     targets.reserve(streams.size());
     for (const Index number : streams) targets.push_back(target_of(slot(number)));
@@ -182,7 +184,7 @@ class StreamPool {
     bool is_used = false;
     std::uint64_t size = 0;
     std::vector<double> magnitudes{};  // bounds of each head's norm
-    std::vector<Index> blocks{};       // of each level, all heads one after the other
+    std::vector<Index> blocks{};       // the block of each level, in it one head after the other
   };
 
   static const Options& checked(const Options& options) {
@@ -275,7 +277,7 @@ class StreamPool {
     }
     stream.magnitudes[array_index(head)] = token.magnitude();
   }
-  /// The same in the books.
+  /// Updates the stream's blocks and its size after `write` of all heads.
   void carry(Stream& stream, Index target) {
     const int landed = landing(stream);
     for (int l = 0; l < landed; ++l) arena_.give_back(stream.blocks[array_index(l)]);

@@ -215,7 +215,7 @@ class Cascade {
   State state_;
   Matrix reads_;
   Vector key_, value_, features_, last_;
-  std::vector<Index> places_;  // of the key, where it is not zero
+  std::vector<Index> places_;  // the coefficients of the key that are not zero
 };
 
 }  // namespace loglinear

@@ -135,8 +135,8 @@ class CascadeReadout {
     return {estimates_.data(), estimates_.size()};
   }
 
-  /// The pullback of the last `estimate`, from the gradient with respect to all estimates to that
-  /// with respect to the reads:
+  /// The pullback of the last `estimate`: the gradient with respect to the reads, from that with
+  /// respect to all estimates.
   ///
   ///     g_l = d_l + kappa g_(l-1) / (mass_(l-1) + kappa),   l = 0 ... M,   d_M = 0
   ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
@@ -145,7 +145,8 @@ class CascadeReadout {
   /// where g_l is the gradient with respect to e_l.
   /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
   /// \param d_reads      M x (outputs + 1), overwritten
-  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then,
+  /// unless only the gradient of kappa or of the prior is not finite
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {

@@ -186,8 +186,8 @@ class RecursiveLeastSquares {
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
   ///
-  /// Sums over a row of U may be far larger on the way than in the end, here and in
-  /// `update_factors`: they are bounded, not looked at.
+  /// Partial sums over a row of U may be far larger than the result, here and in `update_factors`.
+  /// They are therefore bounded in advance and not checked themselves.
   Scalar find_gain() {
     const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
     const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();

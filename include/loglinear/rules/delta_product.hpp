@@ -17,8 +17,9 @@ struct DeltaProductMode;
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
 ///
-///     a = sg(w_gate . x + gate_bias)    b_j = sg(w_comp_betas_j . x + beta_bias), twice that with
-///     H_j = I - b_j k_j k_j^T           `reflections`
+///     a = sg(w_gate . x + gate_bias)
+///     b_j = sg(w_comp_betas_j . x + beta_bias), twice that with `reflections`
+///     H_j = I - b_j k_j k_j^T
 ///     S <- H_n ... H_1 a S + sum_j H_n ... H_{j+1} b_j k_j v_j^T
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,

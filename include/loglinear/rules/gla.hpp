@@ -17,7 +17,7 @@ namespace loglinear {
 ///
 /// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
 /// arXiv:2312.06635, section 4.1, with the gate shared by all key rows. Transition: one decay for
-/// the state. Own weights: `w_gate` (1 x d_model).
+/// the whole state. Own weights: `w_gate` (1 x d_model).
 struct GLA {
   double gate_bias = 0;  ///< added before the sigmoid; 0 forgets half at every token, 6 some 0.25 %
 

@@ -19,7 +19,7 @@ namespace loglinear {
 /// of its own; `TiedHGRN2` ties the key to the gate, as published. Transition: a decay per key row.
 /// Own weights: `w_hgrn2_gate` (d_k x d_model).
 struct HGRN2 {
-  double lower_bound = 0.9;  ///< the fastest forgetting, in [0, 1)
+  double lower_bound = 0.9;  ///< the smallest forget gate w, in [0, 1)
   double gate_bias = 0;      ///< added before every sigmoid
 
   template <class Scalar>

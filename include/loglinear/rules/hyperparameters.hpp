@@ -3,9 +3,9 @@
 #define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
 
 /// \file
-/// What a rule or a level weighting says about itself, in one place: its names, and of each
-/// hyperparameter the name, the legal range and values to show it with. Checks, mode texts, tests,
-/// benchmarks and tables are made from it. A rule of your own may leave it out.
+/// What a rule or a level weighting says about itself: its names, and for each hyperparameter the
+/// name, the legal range and example values. Checks, mode texts, tests, benchmarks and tables are
+/// made from it. A rule of your own may leave it out.
 ///
 ///     struct MyRule {
 ///       double gate_bias = 0;
@@ -65,7 +65,7 @@ struct Hyperparameter {
   std::string_view name;         ///< of the member, and in a text
   Range range{};                 ///< what is legal
   double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< forgets a stream in some 10,000 tokens; the
+  std::optional<double> slow{};  ///< forgets within some 10,000 tokens; the
                                  ///< default unless given
 };
 
@@ -75,8 +75,8 @@ struct RuleInfo {
   std::string_view text;        ///< in a text
   std::string_view paper{};     ///< its number on arXiv
   std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
-  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
-                               ///< do so too where keys are normalised
+  bool bounds_output = false;   ///< whether one-state layers made at run time bound its output by a
+                                ///< tanh; those of rules that normalise keys always do
 };
 
 /// A rule with hyperparameters that make it forget slowly.

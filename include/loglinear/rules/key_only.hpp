@@ -14,7 +14,7 @@ namespace loglinear {
 /// normalises its key. There is no transition, no gate and no weight of the rule's own; states are
 /// always `d_k x d_v`.
 ///
-/// The Rust crate irithyll takes no more than this of an inner rule; it is kept exact so that its
+/// The Rust crate irithyll reduces every inner rule to this. It is kept exact so that the crate's
 /// numbers can be reproduced. Use the rule itself to have it applied in full.
 template <class Rule>
 struct KeyOnly {

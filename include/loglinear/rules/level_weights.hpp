@@ -13,8 +13,9 @@
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
-/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`;
-/// * `is_chosen_at_run_time`, if it may turn out to be for one level: a static constexpr bool.
+/// * `levels`, if it takes only one number of levels: a static constexpr int, see `OneLevel`;
+/// * `is_chosen_at_run_time`, if only the run time tells whether there is one level: a static
+///   constexpr bool.
 
 #include <algorithm>
 #include <array>
@@ -35,9 +36,9 @@
 namespace loglinear {
 
 /// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not. Where
+/// every r_l / tau is below -20, softplus is exp to rounding; lambda is then computed as a softmax,
+/// shifted by the largest logit. Weights: `w_lambda` (n x d_model).
 struct NormalizedMixture {
   std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
   double tau = 1;                       ///< temperature, finite and > 0
@@ -119,7 +120,8 @@ struct NormalizedMixture {
     for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
   }
 
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  /// Whether softplus(z) is exp(z) to rounding for every z; all of them may underflow to 0. Most
+  /// often the first z decides.
   template <class Scalar>
   [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
     const Scalar low(-detail::softplus_linear_from);
@@ -132,11 +134,12 @@ struct NormalizedMixture {
   }
 };
 
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training stops there; a mean does not grow. Use it for endless streams with rules that
-/// do not forget, `KeyOnly<...>`; docs/state.md has figures. Past the last level its sum does grow,
-/// unless that level forgets or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, where `mixture` is the
+/// `NormalizedMixture` over all levels and 2^l is the number of tokens that level l holds. A sum of
+/// ever more leaves saturates the layer's tanh, whose gradient then vanishes; a mean does not grow.
+/// Use it for endless streams with rules that do not forget, `KeyOnly<...>`; docs/state.md has
+/// figures. Once the stream overflows the last level, that level's sum does grow, unless it forgets
+/// or halves (`LastLevel`). Weights: `w_lambda` (n x d_model).
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
@@ -244,14 +247,14 @@ struct UnitWeights {
   [[nodiscard]] bool operator==(const UnitWeights&) const = default;
 };
 
-/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+/// The weight 1 for layers of one level: `LinearAttention`.
 struct OneLevel : UnitWeights {
   static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
 };
 
 namespace detail {
 
-/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+/// The only number of levels that a policy takes, its static member `levels`; 0 if it takes any.
 template <class Policy>
 [[nodiscard]] constexpr int fixed_levels() {
   if constexpr (requires { Policy::levels; }) {
@@ -284,7 +287,8 @@ concept LevelWeights = std::copyable<Policy> &&
   fixed.pullback(in, in, lambda, lambda, out, out);
 };
 
-/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+/// Every level weighting that can be chosen at run time. A new one needs its policy and its line
+/// here.
 using LevelWeightings =
     detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, MlpWeights, UnitWeights>;
 

@@ -19,7 +19,7 @@ namespace loglinear {
 /// Decay for Log-Linear Attention, arXiv:2605.06946), so that a level's weight may depend on
 /// several features of x together. Weights: `w_lambda_hidden` (W_1, channels x d_model), and as
 /// free vectors `lambda_hidden_bias` (b_1), `w_lambda_out` (W_2, n x channels, row by row) and
-/// `lambda_bias` (b_2); both biases begin at 0, where lambda is near log 2.
+/// `lambda_bias` (b_2); both biases begin at 0, so that every lambda begins near log 2.
 struct MlpWeights {
   int channels = 16;  ///< of the hidden layer, 1 to 256
 

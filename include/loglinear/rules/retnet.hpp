@@ -16,7 +16,7 @@ namespace loglinear {
 /// arXiv:2307.08621, equation 5 (per head, without the rotation of queries and keys). Transition:
 /// one decay for the state. No weights beyond W_k, W_v and W_q.
 struct RetNet {
-  double gamma = 0.95;  ///< decay a token, in (0, 1]; half of a leaf is left after ln 2 / -ln gamma
+  double gamma = 0.95;  ///< decay a token, in (0, 1]; a leaf halves in ln 2 / -ln gamma tokens
 
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;

@@ -14,15 +14,15 @@
 
 namespace loglinear {
 
-/// The real-gated linear recurrent unit, which Hawk and Griffin have; column by column
+/// The real-gated linear recurrent unit of Hawk and Griffin, column by column:
 ///
 ///     r = sg(W_alpha x + gate_bias)      i = sg(W_beta x + input_bias)
 ///     a = sg(Lambda)^(8 r)
 ///     h <- a * h + sqrt(1 - a^2) * (i * v)
 ///
 /// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The size of the
-/// input follows from the decay, so that the state stays as large as v. The state is one key row,
+/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. The factor
+/// `sqrt(1 - a^2)` keeps the state as large as v, whatever the decay. The state is one key row,
 /// with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a decay
 /// per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free vector
 /// `Lambda` (d_v), which starts at a constant.

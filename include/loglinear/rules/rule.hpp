@@ -24,9 +24,9 @@
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
 /// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
 /// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it while denormal numbers count as zero (docs/numerics.md), and threads that it
-/// started would stay in that mode. Any of these members, and copies of the rule, may throw any
-/// exception: the layer is then what it was before the call. Moves of a rule must not throw.
+/// Layers call it while denormal numbers count as zero (docs/numerics.md); a thread that it starts
+/// inherits that mode. Any of these members, and copies of the rule, may throw any exception: the
+/// layer is then what it was before the call. Moves of a rule must not throw.
 
 #include <array>
 #include <concepts>

@@ -19,9 +19,10 @@ namespace loglinear {
 ///
 /// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
 /// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:
-/// `w_decay` (1 x d_model). Keys above some 88 (float) or 700 (double) overflow and are refused.
+/// `w_decay` (1 x d_model). Coefficients of k above some 88 (float) or 700 (double) overflow and
+/// are refused.
 struct RWKV {
-  double initial_decay = 0.5;  ///< the slowest rate of forgetting a token, >= 0
+  double initial_decay = 0.5;  ///< the lower bound of the rate of forgetting per token, >= 0
   double gate_bias = 0;        ///< the larger, the slower the learned part forgets
 
   template <class Scalar>

@@ -20,14 +20,14 @@ namespace loglinear {
 ///     S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T
 ///
 /// Peng et al., *RWKV-7 "Goose" with Expressive Dynamic State Evolution*, arXiv:2503.14456,
-/// equations 9 to 17. With `decay_first` the update removes from the decayed state: the transition
-/// is then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one.
-/// Own weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
+/// equations 9 to 17. With `decay_first` the state decays before the removal: the transition is
+/// then `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one. Own
+/// weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
 /// `w_alpha_rk` (d_k).
 struct RWKV7 {
-  bool decay_first = false;  ///< remove from the decayed state instead of the older one
-  double gate_bias = 0;  ///< the larger, the slower the decay; 0 keeps 0.77 at seed-size weights
-  double iclr_bias = 0;  ///< added before the sigmoid of the in-context learning rates
+  bool decay_first = false;  ///< remove from the decayed state, not from the state before the decay
+  double gate_bias = 0;      ///< the larger, the slower the decay; 0 keeps 0.77 with weights near 0
+  double iclr_bias = 0;      ///< added before the sigmoid of the in-context learning rates
 
   static constexpr bool normalizes_key = true;
 

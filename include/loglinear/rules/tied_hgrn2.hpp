@@ -12,19 +12,20 @@
 
 namespace loglinear {
 
-/// HGRN2 as published, with the key tied to the gate: what a key row forgets is what it writes.
+/// HGRN2 as published, with the key tied to the gate: a key row writes with the weight 1 - w with
+/// which it forgets.
 ///
 ///     w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)
 ///     S <- diag(w) S + (1 - w) v^T
 ///
-/// Every row of the state is then a running average of values and stays of their size.
+/// Every row of the state is then a running average of values and does not outgrow them.
 ///
 /// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, section 3; its
 /// activations of value and query, its norm and the lower bounds that it learns for its layers
 /// belong to a mixer. `HGRN2` has a key of its own instead. Transition: a decay per key row. Own
 /// weights: `w_hgrn2_gate` (d_k x d_model); W_k has no effect.
 struct TiedHGRN2 {
-  double lower_bound = 0;  ///< the fastest forgetting, in [0, 1); 0 in the paper's first layer
+  double lower_bound = 0;  ///< the smallest forget gate w, in [0, 1); 0 in the paper's first layer
   double gate_bias = 0;    ///< added before every sigmoid; 0 forgets half at every token
 
   template <class Scalar>

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
 #define LOGLINEAR_RULES_TYPE_LIST_HPP
 
-// Lists of types, to make variants, loops and further lists from.
+// Lists of types, from which variants, loops and other lists are made.
 
 #include "loglinear/detail/base/cpp20.hpp"
 

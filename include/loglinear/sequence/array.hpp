@@ -13,8 +13,8 @@ namespace loglinear {
 
 namespace detail {
 
-/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
-/// own.
+/// The stride type of a SequenceArray. It tells a SequenceArray, which may own its numbers, from
+/// every other Eigen::Map.
 class ArrayStride : public Eigen::OuterStride<> {
  public:
   using Eigen::OuterStride<>::OuterStride;
@@ -22,7 +22,7 @@ class ArrayStride : public Eigen::OuterStride<> {
 template <class Scalar>
 using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
 
-/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
+/// Whether the numbers of an Eigen object lie outside it, so that they outlive it.
 template <class Type>
 inline constexpr bool refers_elsewhere = false;
 template <class Plain, int Options, class Stride>
@@ -38,7 +38,7 @@ template <class All, int Size>
 inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
     refers_elsewhere<std::remove_const_t<All>>;
 
-/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+/// Whether an Eigen object may hold a copy of what it was made from, which is destroyed with it.
 template <class Type>
 inline constexpr bool may_hold_a_copy = false;
 template <class Plain, int Options, class Stride>
@@ -83,7 +83,7 @@ concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
   memory.size();
 };
 
-/// What a SequenceArray owns; a base of it so that it is there before the view of it.
+/// What a SequenceArray owns. It is a base class so that it is constructed before the view of it.
 template <class Scalar>
 struct OwnedRows {
   RowMajorMatrix<Scalar> owned_{};
@@ -91,8 +91,8 @@ struct OwnedRows {
 
 }  // namespace detail
 
-/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
-/// they lie, and else a matrix of its own.
+/// One array of a sequence, a row a token: a view of the caller's numbers where their layout allows
+/// it, otherwise a matrix of its own.
 ///
 /// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
 ///   Map, Ref or Block of such a matrix, a column of any stride.

@@ -28,7 +28,7 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-/// The levels of a state, or of a layer, as a sequence form has them.
+/// Copies the levels of a state, or of a layer, into a `Hierarchy`.
 template <class State>
 auto hierarchy_of(const State& state) {
   using Scalar = typename State::Accumulator;
@@ -49,7 +49,7 @@ void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scala
   in.require_shapes(state.size(), state.max_levels());
 }
 
-/// The reads, T x d_v, to where `out` is.
+/// Writes the reads, T x d_v, to `out`.
 template <class Scalar>
 void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
                    ChunkwiseTape<Scalar>* tape, const RowBlock<Scalar>& out) {
@@ -69,7 +69,8 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 }  // namespace detail
 
 /// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute all states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) numbers together.
+/// again: the states before every n-th chunk, n being about half of log2(T / C), O(T / C d_k d_v)
+/// numbers together.
 template <class Scalar>
 struct SequenceTape {
   Eigen::Index chunk_size = 0;  ///< tokens of a chunk
@@ -115,8 +116,8 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 ///
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
-/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them;
-/// two chunks a thread are then in work.
+/// sequence is shared out to `thread_count()` threads, with the same bits on any number of them; it
+/// then holds memory for about two chunks a thread.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,

@@ -14,8 +14,8 @@ namespace loglinear {
 
 namespace detail {
 
-/// Throws unless the states of a tape, whose members anybody can write to, are those before the
-/// chunks that it speaks of.
+/// Throws unless the states of a tape fit its chunks. The members are public, so a caller may have
+/// changed them.
 template <class Scalar>
 void require_whole(const SequenceTape<Scalar>& tape) {
   require_level_count(tape.max_levels);
@@ -51,9 +51,9 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
-///                 flattened row-major, max_levels x d_k d_v; without rows for zero. Only with a
-///                 tape of a pass that had a state. Give it the `SequenceGradients::state` of the
-///                 tokens that follow to differentiate a long sequence in pieces
+///                 flattened row-major, max_levels x d_k d_v; an absent array stands for zero. Only
+///                 with a tape of a pass that had a state. Give it the `SequenceGradients::state`
+///                 of the tokens that follow to differentiate a long sequence in pieces
 /// \return the gradients; those of g and g_value are with respect to the logarithms, and 0 where a
 /// log decay is -infinity
 /// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
@@ -106,7 +106,7 @@ template <class Scalar>
 
 namespace detail {
 
-/// Notes the states of a sequence without reading them.
+/// Notes the states of a sequence on the tape without computing reads.
 template <class Scalar>
 void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
                 SequenceTape<Scalar>& tape) {
@@ -118,8 +118,8 @@ void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
 
 }  // namespace detail
 
-/// Overload without a tape: computes the states first, not the reads, which takes up to a fifth
-/// longer.
+/// Overload without a tape: it computes the states again, but not the reads, and takes up to a
+/// fifth longer than with a tape.
 ///
 /// \param initial  the state before the tokens
 /// \param options  the size of chunks

@@ -9,16 +9,16 @@
 
 namespace loglinear {
 
-/// The sequence form by its definition, every query against every earlier token: the oracle of the
-/// tests.
+/// The sequence form by its definition: every query reads every token up to its own. The tests
+/// compare the other forms with it.
 ///
 /// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
 /// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). It shares
 /// nothing with `recurrent` and `chunkwise` but the level arithmetic.
 ///
 /// \param in       the tokens
-/// \param initial  the state before them, which is read, not changed; its size says where the
-///                 stream stands
+/// \param initial  the state before them, which does not change; its size() is the position of the
+///                 first token
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
 /// finite. O(T^2 (d_k + d_v)); allocates.

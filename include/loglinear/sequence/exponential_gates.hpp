@@ -30,7 +30,7 @@ namespace loglinear {
 ///     h_t = sum_l lambda_l C_l^T q / max(|sum_l lambda_l n_l . q|, 1)
 ///
 /// with C_l and n_l the matrix memory and the normaliser of level l: the level weights weigh both.
-/// The result does not depend on m, so that gradients may take `log_scale` for a constant.
+/// The result does not depend on m, so that gradients may treat `log_scale` as constant.
 ///
 ///     ExponentialGates<double> gates(log_i, log_f);
 ///     SequenceInputs<double> in{.q = q, .k = gates.keys(k), .v = gates.values(v),
@@ -49,7 +49,7 @@ struct ExponentialGates {
 
   /// \param log_input  log i, T x 1, finite: the projection itself where i is its exponential
   /// \param log_forget  log f, T x 1, finite: of f = sg(z) it is -softplus(-z)
-  /// \param before  m of the token before the first one; -infinity in an empty state
+  /// \param before  m of the token before the first one; -infinity if the state is empty
   /// \throws std::invalid_argument for another shape, for numbers that are not finite, or where
   /// m_t is not. O(T); allocates its members
   ExponentialGates(const Rows& log_input, const Rows& log_forget,
@@ -74,10 +74,10 @@ struct ExponentialGates {
     }
   }
 
-  /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. The way back
-  /// from their gradient d is input_t d_t to k_t and keys_t . d_t to log i_t; to log f it is the
-  /// gradient of `log_decay`. \throws std::invalid_argument unless k has a row a token. O(T d_k);
-  /// allocates its result
+  /// The keys of `SequenceInputs`, T x d_k: each times the input gate of its token. With d the
+  /// gradient with respect to them, that of k_t is input_t d_t and that of log i_t is keys_t . d_t;
+  /// that of log f_t is the gradient with respect to `log_decay`. \throws std::invalid_argument
+  /// unless k has a row a token. O(T d_k); allocates its result
   [[nodiscard]] Matrix keys(const Rows& k) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_size("k (rows)", k.rows(), input.rows());
@@ -109,9 +109,9 @@ struct ExponentialGates {
     detail::require_finite("the outputs", out);
     return out;
   }
-  /// From the gradient of the outputs, T x d_v, to that of the reads, T x (d_v + 1). \throws
-  /// std::invalid_argument for reads as `outputs`, a gradient of another shape, or where a result
-  /// is not finite. O(T d_v); allocates its result
+  /// The gradient with respect to the reads, T x (d_v + 1), from that with respect to the outputs,
+  /// T x d_v. \throws std::invalid_argument for reads as `outputs`, a gradient of another shape, or
+  /// where a result is not finite. O(T d_v); allocates its result
   [[nodiscard]] Matrix outputs_gradient(const Rows& reads, const Rows& d_outputs) const {
     const detail::FlushToZero<Scalar> flush;
     require_reads(reads);

@@ -37,7 +37,8 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
   };
   const Index size = log.size();
   if (log.cols() == 1 && to.outerStride() == 1) {
-    // One column, which packets run down; one with gaps is gathered, so that it has the same bits.
+    // Eigen's packets run down one column. A column with gaps is gathered first, so that it has the
+    // same bits.
     Vector<Scalar> gathered;
     const Scalar* from = log.derived().data();
     if (const Index stride = log.derived().outerStride(); stride != 1) {
@@ -117,7 +118,7 @@ struct SequenceInputs {
 
   /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
   /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
-  /// for an array whose rows are not so many a token
+  /// for an array whose number of rows is no multiple of length()
   [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
     return slice_of<false>(*this, first, count);
   }
@@ -258,8 +259,8 @@ struct SequenceInputs {
   }
 };
 
-/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
-/// such. Level weights that are not read have gradient 0.
+/// Gradients with respect to `SequenceInputs`, of the same shapes. Those of g and g_value are with
+/// respect to the log decays, not to the decays. Level weights that are not read have gradient 0.
 template <class Scalar>
 struct SequenceGradients {
   using Matrix = detail::RowMajorMatrix<Scalar>;
@@ -277,7 +278,8 @@ struct SequenceGradients {
   /// inactive; without rows if there was no initial state.
   Matrix state;
 
-  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  /// Memory for the gradients with respect to `in`; those of level weights are set to zero.
+  /// Allocates.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
     SequenceGradients sized{};
     detail::for_each_array([](const char*, const auto& input,

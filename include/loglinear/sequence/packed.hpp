@@ -57,6 +57,8 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
 /// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+///
+/// Costs what `chunkwise` does for one sequence after the other, and copies the states.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   const std::vector<Eigen::Index>& cu_seqlens,
@@ -75,14 +77,16 @@ typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& 
   return out;
 }
 
-/// The gradient of `sum(d_out * out)` of packed sequences; computes the states first, not the
-/// reads.
+/// The gradient of `sum(d_out * out)` of packed sequences. It computes the states again, but not
+/// the reads.
 ///
 /// \param in, cu_seqlens, options  as above
 /// \param initial  the state before each sequence
 /// \param d_out    the gradient with respect to the reads, T x d_v
 /// \return the gradients; `state` holds those of all initial states, one below the other
 /// \throws std::invalid_argument as `chunkwise` above and `chunkwise_gradient` of one sequence
+///
+/// Costs what `chunkwise_gradient` without a tape does for one sequence after the other.
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
@@ -98,7 +102,7 @@ template <class Scalar>
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    const auto d_part = d_out.middleRows(first, count);  // it has a name, so that it is viewed
     SequenceGradients<Scalar> part =
         chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
     detail::for_each_array(

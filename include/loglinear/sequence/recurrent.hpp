@@ -67,7 +67,8 @@ class SequenceTransition {
     detail::decays_of(in_.g_value.row(t_), decay);
     for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
   }
-  /// What `right` and `left` can grow a norm by, intermediate results included.
+  /// A bound of the factor by which `left` and `right` can grow a norm, intermediate results
+  /// included.
   [[nodiscard]] double norm_bound() const {
     const Index updates = in_.updates();
     double bound = 1;
@@ -125,8 +126,9 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 
 }  // namespace detail
 
-/// The sequence form one token after the other: every level undergoes the token's transition and is
-/// read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+/// The sequence form one token after the other: every level undergoes the token's transition, the
+/// levels and the token's own leaf are read, then the leaf is pushed (arXiv:2506.04761, section
+/// 3.1).
 ///
 /// \param in     the tokens
 /// \param state  the state before the tokens; becomes the one after the last push

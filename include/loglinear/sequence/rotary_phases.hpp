@@ -12,8 +12,8 @@
 
 namespace loglinear {
 
-/// Rotations of pairs of key rows between tokens, the complex transitions of Mamba-3, as a change
-/// of queries and keys around a sequence or a stream:
+/// Rotations of pairs of key rows from token to token, the complex transitions of Mamba-3,
+/// expressed as rotations of the queries and keys of a sequence or a stream:
 ///
 ///     S_t = a_t R_t S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t
 ///     P_t = R_t R_{t-1} ... R_1            o_t = sum_s a_t ... a_{s+1} (P_t^T q_t).(P_s^T k_s) v_s
@@ -73,9 +73,9 @@ struct RotaryPhases {
     return result;
   }
 
-  /// From `rotated(x)` and the gradient with respect to it, to those with respect to x and to the
-  /// phases. The phases of queries and keys are the same, so that their gradients add up. \throws
-  /// as `rotated`. O(rows (n + columns)); allocates its result
+  /// The gradients with respect to x and to the phases, from `rotated(x)` and the gradient with
+  /// respect to it. Queries and keys share the phases, so that their gradients add up. \throws as
+  /// `rotated`. O(rows (n + columns)); allocates its result
   [[nodiscard]] Gradient rotated_gradient(const Rows& result, const Rows& d_result) const {
     const detail::FlushToZero<Scalar> flush;
     const detail::Index each = rows_a_token("the rotated rows", result);
@@ -94,9 +94,10 @@ struct RotaryPhases {
     return d;
   }
 
-  /// From the gradient with respect to the phases to that with respect to the angles, each of which
-  /// is in all later phases. \throws std::invalid_argument for another shape, or where a number is
-  /// not finite, of the argument or of the result. O(T n); allocates its result
+  /// The gradient with respect to the angles, from that with respect to the phases. An angle is
+  /// part of the phases of its own token and of all later ones. \throws std::invalid_argument for
+  /// another shape, or where a number is not finite, of the argument or of the result. O(T n);
+  /// allocates its result
   [[nodiscard]] Matrix angles_gradient(const Rows& d_phases) const {
     const detail::FlushToZero<Scalar> flush;
     detail::require_matrix("d_phases", d_phases, phases.rows(), phases.cols());

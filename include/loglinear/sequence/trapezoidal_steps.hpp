@@ -37,7 +37,7 @@ struct TrapezoidalSteps {
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Rows = SequenceArray<Scalar>;
 
-  /// From the gradient of `keys` and of the log decays to that of what they were made from.
+  /// The gradients with respect to what `keys` and the log decays were made from.
   struct Gradient {
     Matrix k;          ///< rT x d_k
     Matrix log_decay;  ///< T x 1
@@ -95,10 +95,10 @@ struct TrapezoidalSteps {
     return with_earlier("v", v, before);
   }
 
-  /// From the gradient of `keys`, 2rT x d_k, and that of `log_decay`, T x 1, to the gradients of k
-  /// and of what the steps are made of. What came before the sequence is constant. \throws
-  /// std::invalid_argument for another shape, or where a number is not finite, of an argument or of
-  /// the result. O(rT d_k); allocates its result
+  /// The gradients with respect to k, the log decays, the steps and the mixes, from that of `keys`,
+  /// 2rT x d_k, and that of `log_decay`, T x 1. The keys before the sequence count as constant.
+  /// \throws std::invalid_argument for another shape, or where a number is not finite, of an
+  /// argument or of the result. O(rT d_k); allocates its result
   [[nodiscard]] Gradient gradient(const Rows& k, const Rows& d_keys, const Rows& d_log_decay,
                                   const Rows& before = {}) const {
     const detail::FlushToZero<Scalar> flush;
@@ -125,7 +125,7 @@ struct TrapezoidalSteps {
     detail::require_finite("the gradient of the mixes", d.mix);
     return d;
   }
-  /// From the gradient of `values`, 2rT x d_v, to that of v, rT x d_v. \throws
+  /// The gradient with respect to v, rT x d_v, from that of `values`, 2rT x d_v. \throws
   /// std::invalid_argument unless there is an even number of rows a token, or where a number is not
   /// finite, of the argument or of the result. O(rT d_v); allocates its result
   [[nodiscard]] Matrix values_gradient(const Rows& d_values) const {
@@ -163,7 +163,8 @@ struct TrapezoidalSteps {
     }
     return pairs;
   }
-  /// What each row gave: its own leaf's gradient and that of the next token's second leaf.
+  /// The gradient with respect to each row: that of its own leaf and that of the next token's
+  /// second leaf.
   [[nodiscard]] Matrix unpaired(const Rows& d, detail::Index each, bool are_weighted) const {
     Matrix sum(d.rows() / 2, d.cols());
     for (detail::Index t = 0; t < dt.rows(); ++t) {

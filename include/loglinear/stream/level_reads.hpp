@@ -3,8 +3,8 @@
 #define LOGLINEAR_STREAM_LEVEL_READS_HPP
 
 /// \file
-/// The levels of a state read apart: `S_l^T q` of each, where `query_mixed` gives their weighted
-/// sum.
+/// Reads each level of a state by itself: `S_l^T q` for every l, where `query_mixed` gives their
+/// weighted sum.
 
 #include <type_traits>
 
@@ -19,8 +19,8 @@
 
 namespace loglinear {
 
-/// Every level's own read: row l of `reads` becomes `q^T S_l`, 0 where the level is empty, so that
-/// `lambda^T reads` is what `query_mixed` gives.
+/// Reads each level by itself: row l of `reads` becomes `q^T S_l`, 0 where the level is empty.
+/// Hence `lambda^T reads` is what `query_mixed` gives.
 ///
 /// \param state  as it stands (`before_push`)
 /// \param q      length d_k
@@ -48,8 +48,8 @@ void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overf
       });
 }
 
-/// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
-/// being the gradient d_l with respect to row l of the reads.
+/// The pullback of `level_reads` with the state constant: d_q = sum_l S_l d_l, where row l of
+/// `d_reads` is the gradient d_l with respect to row l of the reads.
 ///
 /// \param d_reads  max_levels x d_v; rows of empty levels are ignored
 /// \param d_q      length d_k, overwritten; must not overlap d_reads or the state

@@ -33,16 +33,17 @@ namespace loglinear {
 /// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
 /// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
+/// object instead.
 ///
 /// With a narrow scalar, Eigen::bfloat16 or Eigen::half, levels are stored narrow and everything is
 /// computed in float: arguments and results are float, and a coefficient is rounded once for each
 /// operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, since rounding
 /// takes that back at each token: use a layer, which keeps such factors apart, instead of `undergo`
-/// for each token. bfloat16 has the range of float. Half numbers end at 65504: what would take the
-/// sum of the levels' Frobenius norms above a quarter of that is refused, in mid-stream. Equal
-/// leaves of unit vectors do so after 16,376 tokens, those of 64 coefficients of size 1 after 255.
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+/// for each token. bfloat16 has the range of float. Half numbers end at 65504: a call that would
+/// take the sum of the levels' Frobenius norms above a quarter of that throws, in mid-stream. Equal
+/// leaves of unit vectors k and v get there after 16,376 tokens, leaves of k and v of 64
+/// coefficients of size 1 after 255. Numbers below std::numeric_limits<Scalar>::min() count as
+/// zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -77,7 +78,7 @@ class LogLinearState {
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
-  /// Coefficients of all levels if they are, else 0.
+  /// The number of coefficients of all levels if the shape is fixed, else 0.
   static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
   static constexpr bool is_inline = Storage::is_inline;
@@ -147,11 +148,11 @@ class LogLinearState {
   void reset() noexcept { levels_.reset(); }
 
   /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
-  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
-  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
-  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
-  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
-  /// Does not allocate
+  /// undergone: each bucket falls whole into the level that holds its tokens at the new count.
+  /// `LastLevel` says what is left of the last level's content. An empty state jumps to the
+  /// beginning of a part of a stream that is computed apart; see `add`. \throws
+  /// std::invalid_argument unless count >= size(); nothing is changed then. O(active levels x d_k x
+  /// d_v) whatever the count. Does not allocate
   void advance_to(std::uint64_t count) {
     const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");

@@ -21,24 +21,23 @@ namespace loglinear {
 /// it for speculative decoding, where a draft of several tokens is tried and its wrong end dropped,
 /// and for late corrections of a stream.
 ///
-/// It keeps a snapshot every `snapshot_every` tokens and the inputs x_t since. To take tokens back
+/// It keeps a snapshot for every `snapshot_every` tokens, and the inputs x_t. To take tokens back
 /// it restores the last snapshot before them and repeats the tokens in between. That is exact
 /// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
 ///
-/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
-///   a token;
-/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
+/// * `forward` costs what the layer's does, and one snapshot every E tokens, which copies A/E
+///   matrices a token on average;
+/// * `rewind` takes one snapshot, restores another and repeats up to E - 1 tokens, (E - 1)/2 on
 ///   average;
-/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
-///   far where these are fewer.
+/// * memory holds at most ceil(N/E) + 2 snapshots and N + E inputs of d_model numbers.
 ///
-/// The constructor makes room for up to 1024 tokens; more is allocated as tokens come. After that
-/// neither call allocates, once every snapshot, that of a rewind included, has been taken with as
-/// many active levels as there are. N and E may be up to 2^63 - 1. If E is larger than the stream,
-/// no snapshot is taken: a rewind then repeats the stream from its beginning, and every input is
-/// kept.
+/// The constructor makes room for up to 1024 inputs; room for more is allocated as tokens come.
+/// Once that has ended, and every snapshot, that of `rewind` included, has held as many active
+/// levels as there can be, neither call allocates. N and E may be up to 2^63 - 1. If E is larger
+/// than the stream, its beginning is the only snapshot: a rewind then repeats the stream from
+/// there, and every input is kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -49,7 +48,7 @@ class Rewindable {
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
 
-  /// How much is kept; depth must be given.
+  /// How much is kept; `depth` must be given.
   struct Options {
     Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
     Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
@@ -71,7 +70,7 @@ class Rewindable {
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
-  /// Writes a token, as `forward` of the layer.
+  /// Reads and writes a token, as `forward` of the layer does.
   /// \return the output, overwritten by the next call
   /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
@@ -99,8 +98,8 @@ class Rewindable {
     if (tokens > 0) rewind_to(position_ - count(tokens));
   }
 
-  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
-  /// others have been taken back already.
+  /// How many tokens can be taken back now: `depth`, or fewer near the beginning of the stream and
+  /// after a rewind.
   [[nodiscard]] Index rewindable() const noexcept {
     return static_cast<Index>(position_ - earliest_);
   }
@@ -117,13 +116,13 @@ class Rewindable {
  private:
   static constexpr std::uint64_t first_room = 1024;
 
-  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
+  /// The final length of the ring of inputs; `most_snapshots` is that of the ring of snapshots.
   [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
   [[nodiscard]] std::uint64_t most_snapshots() const {
     return (count(depth_) - 1) / count(every_) + 2;
   }
-  /// Lets the rings grow before the next token where they are full for the first time, and so not
-  /// yet bent: every input and every snapshot stays at its place.
+  /// Lets a ring grow before the next token when it is full for the first time. It has not wrapped
+  /// around then, so that every input and every snapshot stays at its place.
   void make_room() {
     const auto doubled = [](std::uint64_t room, std::uint64_t most) {
       return (std::min)(2 * room, most);
@@ -152,8 +151,8 @@ class Rewindable {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
   }
 
-  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
-  /// stays where a token, which the layer has taken before, is refused.
+  /// Restores the last snapshot at or before `position` and repeats the tokens since. If a token
+  /// throws, although the layer has taken it before, the stream stays as it was.
   void rewind_to(std::uint64_t position) {
     layer_.snapshot(present_);
     const std::uint64_t kept = position / count(every_) * count(every_);
@@ -173,9 +172,9 @@ class Rewindable {
 
   Layer layer_;
   Index depth_, every_;
-  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens so far; the earliest place to go back to
   std::vector<typename Layer::Snapshot> snapshots_{};
-  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
+  typename Layer::Snapshot present_{};  // what a rewind that fails goes back to
   detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
   Vector x_{};
 };

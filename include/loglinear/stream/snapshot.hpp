@@ -17,14 +17,14 @@
 namespace loglinear {
 
 /// A moment of a stream: what a layer remembers, in its internal form. A layer that is restored to
-/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: any
-/// layer takes it whose max_levels, d_k, d_v and number of leaves a token are the same, and whose
+/// it goes on bit for bit as it did from there. It holds neither weights nor hyperparameters: a
+/// layer takes it if max_levels, d_k, d_v and the number of leaves a token are the same and its
 /// rule has the same kind of transition.
 ///
-/// It holds the active levels, the leaves that stand apart and the products of transitions that
-/// levels have yet to undergo: about `active_level_count()` matrices. It grows to the largest
-/// moment it has held and then never allocates again. It is a plain value that refers to no layer:
-/// copy it, move it and keep it as long as you like.
+/// It holds the active levels, the buffered leaves and the products of transitions that levels have
+/// yet to undergo: about `active_level_count()` matrices. It grows to the largest moment it has
+/// held and then never allocates again. It is a plain value that refers to no layer: copy it, move
+/// it and keep it as long as you like.
 ///
 /// \tparam Kind    the kind of transition of the layer's rule
 /// \tparam Stored  what levels are stored as
@@ -72,7 +72,7 @@ class StreamSnapshot {
     return true;
   }
 
-  /// Becomes what `stream` is now; what it held stays where it throws.
+  /// Takes over what `stream` is now. If it throws, what it held before stays.
   template <class Stream>
   void take(const Stream& stream) {
     if (!reserve(stream)) {
@@ -106,7 +106,7 @@ class StreamSnapshot {
   /// \}
 
  private:
-  /// A stream's values, but for memory of what is not there.
+  /// The values of a stream, without memory for what the stream does not hold.
   struct Held {
     template <class Stream>
     explicit Held(const Stream& stream)

@@ -34,15 +34,15 @@ enum class PartProduct {
 /// r are the products of the part's transitions. So the part starts at its absolute count with
 /// empty levels and computes P and r as well. To append it, each earlier level undergoes P and r
 /// and then falls whole into the level that holds its tokens at the end. Appending is exact for
-/// every pair of counts, also past the last level: the state is that of one stream to the rounding
-/// of sums, and to the bit where nothing is rounded differently.
+/// every pair of counts, also past the last level: the state is that of one stream up to the
+/// rounding of sums, and bit for bit where no sum is rounded differently.
 ///
-/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
-/// transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`: key_rows^2
-/// numbers and O(key_rows^2) operations a token.
+/// A token costs what `forward` costs, and its factor of the product: O(1), O(key_rows) or O(d_v)
+/// where transitions are diagonal. All others, the delta rules, need `PartProduct::matrix`:
+/// key_rows^2 numbers and O(key_rows^2) operations a token.
 ///
 /// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
-/// \tparam product  what may be carried along
+/// \tparam product  the largest product that may be kept
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
   using Kind = typename Layer_::Head::Kind;
@@ -109,7 +109,7 @@ class StreamPart {
   /// \name `write` in two halves, for several heads
   /// \{
 
-  /// Checks the next token; nothing is changed but what `commit` is to write.
+  /// Checks the next token and prepares what `commit` writes; the stream does not change.
   template <class In>
   void stage(const In& x) {
     const Flush flush;

@@ -2,7 +2,8 @@
 #ifndef LOGLINEAR_TORCH_TENSOR_INPUTS_HPP
 #define LOGLINEAR_TORCH_TENSOR_INPUTS_HPP
 
-// First: as C++20, Clang 14 refuses LibTorch 1.13's other headers where it has not seen this one.
+// This include comes first: in C++20 Clang 14 refuses LibTorch 1.13's other headers unless it has
+// seen this one.
 #include "loglinear/detail/base/cpp20.hpp"
 
 #include <ATen/core/ivalue.h>
@@ -13,8 +14,8 @@ namespace loglinear {
 
 /// Sequences of T tokens, B of them with H heads each, as tensors. They are the arrays of
 /// `SequenceInputs` for every head, under the same names; its table says which arrays make which
-/// rule. Leave an array that is absent undefined; a tensor without numbers is absent too, whatever
-/// its shape, where there are tokens.
+/// rule. Leave an array that is absent undefined. If T > 0, a tensor without numbers is absent too,
+/// whatever its shape.
 ///
 /// All are float or all double, on the CPU, strided. Nothing is copied unless a tensor's last
 /// dimension is not contiguous, or tokens share memory (a stride of 0 along T, as `expand` makes),

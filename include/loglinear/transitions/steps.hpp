@@ -23,11 +23,11 @@
 ///       steps.write_back(u.data(), gradient.u.data()...);
 ///     }
 ///
-/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type. In the second case each step writes the derivative with respect to its own argument
-/// to that transition; a kind whose members are not the arguments computes the members' derivatives
-/// after the step. The derivative with respect to a decay of 0 counts as 0. Which steps there are
-/// must not depend on the members.
+/// which is `S <- a S - u p^T S`. It is called without a gradient or with one, a transition of the
+/// same type. With a gradient each step writes to it the derivative with respect to the step's
+/// argument; a kind whose members are not the arguments computes the members' derivatives after the
+/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must not
+/// depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a

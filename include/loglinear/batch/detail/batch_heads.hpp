@@ -31,7 +31,7 @@ struct HeadRows {
   }
 };
 
-/// Whether Eigen can have these rows where they are.
+/// Whether Eigen can view these rows where they lie.
 template <class Number>
 [[nodiscard]] bool has_rows(const HeadArray<Number>& array) {
   return (array.columns() <= 1 || array.strides()[3] == 1) &&
@@ -94,7 +94,7 @@ class BatchHeads {
   [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
     return heads_[static_cast<std::size_t>(n)];
   }
-  /// The same, made anew.
+  /// The same sequence, made anew.
   [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
     SequenceInputs<Scalar> head{};
     for_each_array(
@@ -140,7 +140,7 @@ class BatchHeads {
   }
   /// How many threads heads go to.
   [[nodiscard]] int threads() const { return are_few_and_long() ? 1 : thread_count(); }
-  /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
+  /// Calls `work(n)` for all heads, on at most `threads` threads; an error names its head.
   template <class Work>
   void for_each(Work work, int threads = thread_count()) const {
     parallel_for<Scalar>(count(), threads, [&](Index n) {

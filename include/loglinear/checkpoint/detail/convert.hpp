@@ -68,8 +68,8 @@ template <class Scalar>
   return dtype <= DType::boolean;
 }
 
-/// A finite value to `digits` significant binary digits and to a multiple of 2^lowest, ties to
-/// even. In one step: double to float to half would round twice.
+/// Rounds a finite value to `digits` significant binary digits and to a multiple of 2^lowest, ties
+/// to even. In one step: double to float to half would round twice.
 [[nodiscard]] inline double rounded_to(int digits, int lowest, double value) {
   if (is_exactly(value, 0.0)) return value;
   int exponent = 0;

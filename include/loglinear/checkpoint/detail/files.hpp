@@ -2,7 +2,8 @@
 #ifndef LOGLINEAR_CHECKPOINT_DETAIL_FILES_HPP
 #define LOGLINEAR_CHECKPOINT_DETAIL_FILES_HPP
 
-// Files in, and out so that a crash at any moment leaves the old file or the new one. POSIX.
+// Reads files, and replaces them so that a crash at any moment leaves the old file or the new one.
+// POSIX.
 
 #include <fcntl.h>
 #include <sys/file.h>

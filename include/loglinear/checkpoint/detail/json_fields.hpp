@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_CHECKPOINT_DETAIL_JSON_FIELDS_HPP
 #define LOGLINEAR_CHECKPOINT_DETAIL_JSON_FIELDS_HPP
 
-// A JSON object of options, read key by key, so that those nobody asked for are found. Python
-// writes numbers that JSON does not have, Infinity, -Infinity and NaN: they are read too.
+// A JSON object of options, read key by key, so that keys that nobody has asked for are found.
+// Python writes numbers that JSON does not have, Infinity, -Infinity and NaN: they are read too.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,8 @@
 
 namespace loglinear::detail {
 
-/// The text with Python's numbers outside of strings in quotes, where JSON can have them.
+/// The text with Python's Infinity, -Infinity and NaN put in quotes where they stand outside of
+/// strings, so that it is JSON.
 [[nodiscard]] inline std::string with_python_numbers_quoted(std::string_view text) {
   std::string result;
   bool is_inside = false;

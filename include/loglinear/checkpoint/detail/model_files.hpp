@@ -33,7 +33,7 @@ namespace loglinear::detail {
 }
 
 /// model.safetensors, or the shards that its index names. \throws CheckpointError where there is
-/// neither, or the index is none
+/// neither, or for an index without legal names of files
 [[nodiscard]] inline std::vector<std::filesystem::path> model_files(
     const std::filesystem::path& folder) {
   const std::filesystem::path whole = folder / "model.safetensors";
@@ -62,12 +62,14 @@ namespace loglinear::detail {
   return files;
 }
 
-/// What the headers say about all tensors of some files, and in which file each lies. \throws
-/// CheckpointError where a shape does not agree with the bytes that are there
+/// What a header says about one tensor, and the number of the file that it lies in.
 struct ListedTensor {
   std::size_t file;
   Tensor described;  // without its bytes
 };
+/// What the headers of some files say about all their tensors.
+/// \throws CheckpointError where a shape does not agree with the bytes that are there, or two files
+/// have a tensor of the same name
 [[nodiscard]] inline std::map<std::string, ListedTensor> list_tensors(
     const std::vector<std::filesystem::path>& files) {
   std::map<std::string, ListedTensor> all;

@@ -41,7 +41,7 @@ class MemoryBytes {
 /// As in the reference implementation: a longer header is refused before it is read.
 inline constexpr std::uint64_t longest_header = 100'000'000;
 
-/// What a header says. \throws CheckpointError where it is not the format's
+/// What a header says. \throws CheckpointError where it breaks the format
 [[nodiscard]] inline HeaderReader parsed_header(std::string_view text, const std::string& source) {
   // The parser takes a byte 0 for the end of the text, and would not see what follows it.
   const std::size_t zero = text.find('\0');

@@ -31,8 +31,8 @@ inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
 }
 
-/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
-/// a number multiply to an Index.
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: the product of two of them, 64 levels
+/// and the bytes of a number fits in an Index.
 inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
 
 inline void require_length(std::string_view argument, Index value) {
@@ -72,7 +72,7 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
-/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+/// Calls `visit` with every coefficient, for expressions that do not lie in memory.
 template <class Derived, class Visit>
 void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
   for (Index j = 0; j < values.cols(); ++j) {

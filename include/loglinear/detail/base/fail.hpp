@@ -37,7 +37,8 @@ class InvalidArgument final : public std::exception {
 #endif
 }
 
-/// The same of what is `told`; out of line, so that whoever checks an argument stays short.
+/// The same from values that `told` has converted; out of line, so that the code of checks stays
+/// short.
 template <class Value, class... Legal>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_told(std::string_view argument, Value value,
                                                       Legal... legal) {

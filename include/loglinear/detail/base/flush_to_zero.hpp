@@ -74,7 +74,8 @@ struct FloatingPointControl {
   }
   static void write(Word) noexcept {}
 #endif
-  /// From now on this thread computes as the one that has read `word`; its flags are its own.
+  /// From now on this thread computes in the mode of the thread that has read `word`. Its flags
+  /// stay.
   static void follow(Word word) noexcept {
     write((word & ~raised) | (read() & raised));
   }
@@ -87,11 +88,11 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
                                          std::is_same_v<Scalar, double>);
 
 /// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
-/// with the exception flags that operations have raised meanwhile. One inside another costs a look
-/// at the register.
+/// with the exception flags that operations have raised meanwhile. One inside another only reads
+/// the register.
 ///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start
-/// that are not the library's.
+/// A thread inherits the mode of the one that starts it and keeps it: call `pause` before threads
+/// are started that are not the library's.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;

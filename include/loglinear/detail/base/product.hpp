@@ -29,8 +29,8 @@ enum class Into { replace, add, subtract, add_scaled, add_to_scaled };
   return into == Into::add_scaled || into == Into::add_to_scaled;
 }
 
-/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
-/// product, or of what it is added to, are multiplied by, where they are.
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`. `scale` multiplies the
+/// rows of the product, or of what it is added to, if `Into` says so.
 template <class Scalar>
 struct LeftOperand {
   const Scalar* data;

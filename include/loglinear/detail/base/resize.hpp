@@ -13,7 +13,7 @@
 
 namespace loglinear::detail {
 
-/// m becomes rows x columns, or a vector of so many; what it holds is not specified.
+/// m becomes rows x columns, or a vector of the given size; its coefficients are not specified.
 template <class Plain, class... Sizes>
 void resize(Plain& m, Sizes... sizes) {
   if ((sizes * ...) != m.size()) m.resize((Sizes{0} * sizes)...);

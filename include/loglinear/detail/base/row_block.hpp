@@ -62,7 +62,7 @@ class RowBlock {
   Index rows_ = 0, cols_ = 0, stride_ = 0;
 };
 
-/// Its transpose, as the left operand of a product.
+/// The transpose of a block, as the left operand of a product.
 template <class Number>
 class TransposedBlock {
  public:

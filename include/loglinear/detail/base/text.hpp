@@ -40,7 +40,7 @@ class TextStorage {
 };
 #endif
 
-/// What a value is told as in a message: few types, so that few functions are compiled.
+/// Converts a value to one of the few types of `TextPart`, so that few functions are compiled.
 template <class Value>
 [[nodiscard]] auto told(const Value& value) {
   if constexpr (std::is_convertible_v<const Value&, const char*>) {
@@ -99,8 +99,8 @@ class TextPart {
   Sort sort_ = Sort::words;
 };
 
-/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
-/// shortest way that reads back as the same number.
+/// A message made of parts one after the other: `Text("at most ", n, " tokens")`. Numbers are
+/// written in the shortest way that reads back as the same number.
 class Text {
  public:
   template <class... Parts>

@@ -50,7 +50,8 @@ inline constexpr bool is_row_major_memory = is_memory<Type, true>;
 template <class Type>
 inline constexpr bool is_column_major_memory = is_memory<Type, false>;
 
-/// Vectors and matrices of one number, in functions that each scalar has once.
+/// Vectors and matrices filled with one number, in functions that are compiled once for each
+/// scalar.
 template <class Scalar>
 [[nodiscard, gnu::noinline]] Vector<Scalar> filled(Index size, const Scalar& value) {
   Vector<Scalar> out(size);
@@ -80,7 +81,7 @@ inline constexpr int column_block = 64;
   return static_cast<std::size_t>(count);
 }
 
-/// Whether two numbers are the same to the last bit, where that is what is meant.
+/// Whether two numbers compare equal, for comparisons that are meant to be exact.
 template <class Scalar>
 [[nodiscard]] constexpr bool is_exactly(const Scalar& value, const Scalar& expected) {
   return std::equal_to<>{}(value, expected);

@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
 #define LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
 
-// What the columns of a matrix have to do with those of another, and the columns themselves under
-// weights: the pullback of reads of many queries, one a column.
+// Products of the columns of one matrix with those of another, and its columns added to a third
+// under weights: the pullback of reads of many queries, one a column.
 
 #include <Eigen/Core>
 

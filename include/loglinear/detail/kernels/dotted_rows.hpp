@@ -2,7 +2,8 @@
 #ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 #define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+// m d of several row-major matrices m, summed under weights, and q^T m d of each: the pullback of a
+// read.
 
 #include <Eigen/Core>
 #include <algorithm>

@@ -113,7 +113,7 @@ void tanh_of(const Scalar* x, Index size, Scalar* y) {
   }
 }
 
-/// Its pullback, from `y` itself: d = d (1 - y^2).
+/// The pullback of tanh from its result y: d = d (1 - y^2).
 template <class Scalar>
 void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
   namespace ei = Eigen::internal;

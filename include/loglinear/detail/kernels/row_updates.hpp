@@ -43,8 +43,8 @@ struct OuterProduct {
   Scalar factor{1};
 };
 
-/// What a matrix is multiplied by: row i by factor of_row[i], where null is 1 for all, and column j
-/// by of_column[j], where that is said to be used.
+/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
+/// column j by of_column[j] in functions with `ScalesColumns`.
 template <class Scalar>
 struct Scaling {
   Scalar factor{1};

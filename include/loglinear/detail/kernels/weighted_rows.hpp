@@ -123,7 +123,7 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   for (; first + N * width <= columns; first += N * width) {
     weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
   }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  // One pass over long rows rather than several, which would not read memory in its order.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {

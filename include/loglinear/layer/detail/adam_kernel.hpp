@@ -22,9 +22,9 @@ struct AdamNumbers {
   Scalar reach{1};  // an upper bound of |m'| / sqrt(v')
 };
 
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with g_i = factor d_i and r
-/// = m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is at most `reach`:
-/// it would be larger only where squares are too small for the scalar.
+/// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - size r with g_i = factor d_i and r =
+/// m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is cut to at most
+/// `reach`, which it would pass only where squares are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {

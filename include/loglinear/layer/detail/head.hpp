@@ -21,10 +21,10 @@ namespace loglinear::detail {
 /// A token comes in stages: `stage`, then `stage_gradient` and `learn` to learn from it, then
 /// `commit`. Only `learn` and `commit` change the head, and neither throws after the stage before
 /// it: many heads can take a token together or not at all. Whatever else changes the stream, the
-/// weights or the learning rate, or uses the same memory, drops what was staged. Out of turn they
-/// throw and change nothing.
+/// weights or the learning rate, or uses the same memory, drops what was staged. Called out of
+/// turn, the later stages throw and change nothing.
 ///
-/// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
+/// The owner of a head calls it only while a `FlushToZero` lives.
 template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
 class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
@@ -68,7 +68,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     staged_ = Staged::levels;
   }
 
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// Computes the gradient of every weight from that with respect to the staged raw read, length
+  /// d_v.
   /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
   /// the order `before_push`, which does not read what the token writes
   template <class Derived>
@@ -79,7 +80,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
                     training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
     admit_gradient();
   }
-  /// The same with respect to levels read apart, which it uses up.
+  /// The same from the gradient with respect to levels read apart, which it overwrites.
   void stage_levels_gradient(RowMajorMatrix<Scalar>& d_reads) {
     require_staged(Staged::levels);
     const ReadRows<Scalar> rows = rows_of(d_reads, staged_order_);
@@ -105,9 +106,9 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
-  /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
-  /// weights, level l counts lambda_{l+1}. \throws std::invalid_argument also for a workspace of
-  /// another shape
+  /// Reads the stream as it stands into `workspace.read`: nothing changes. In the order
+  /// `current_apart` lambda_{l+1} weighs level l. \throws std::invalid_argument also for a
+  /// workspace of another shape
   template <class In>
   void query(const In& x, Workspace& workspace) const {
     require_shape_of(workspace_, workspace);
@@ -129,7 +130,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     preparation_.prepare_read(workspace);
     read_standing_apart(stream_, workspace.token.query, standing_order(), workspace.stream, rows);
   }
-  /// Both in the head's own memory, where what was staged is dropped.
+  /// `query` and `query_levels` in the head's own memory; they drop what was staged.
   template <class In>
   void query(const In& x) {
     drop_staged();
@@ -165,9 +166,9 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     return reads;
   }
 
-  /// From the gradient of the raw reads of a span, read in the given order from the state `before`
-  /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
-  /// state or a gradient of another shape
+  /// The gradient of x and every weight, from that of the raw reads of a span, read in the given
+  /// order from the state `before` it. \throws std::invalid_argument as `read_span`, or for a state
+  /// or a gradient of another shape
   template <class In, class DReads>
   [[nodiscard]] SpanGradient<Scalar> pull_back_span(const State& before,
                                                     const Eigen::MatrixBase<In>& x, ReadOrder order,
@@ -195,7 +196,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// \}
 
  private:
-  /// There is one more weight in the order `current_apart`.
+  /// Throws for the order `current_apart` of a head that was made for another: it lacks one weight.
   void require_order(ReadOrder order) const {
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
       fail("the read order", name_of(order),
@@ -241,7 +242,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     require_size("the reads (columns, d_v)", reads.cols(), layout().d_v);
     return {reads.data(), rows, reads.cols()};
   }
-  /// In which the state is read as it stands.
+  /// The order in which the state is read as it stands.
   [[nodiscard]] ReadOrder standing_order() const {
     return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::before_push;
   }

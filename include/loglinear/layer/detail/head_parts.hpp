@@ -126,8 +126,8 @@ class HeadParts {
     train_step_count_ = other.train_step_count();
   }
 
-  /// Becomes what it was, of which `before` is a copy, and uses that up. The weights stay where
-  /// they are in memory.
+  /// Becomes `before` again, an earlier copy of this head, which it moves from. The weights stay
+  /// where they are in memory.
   void put_back(HeadParts& before) noexcept {
     preparation_.parameters() = before.preparation_.parameters();
     stream_ = std::move(before.stream_);
@@ -137,7 +137,7 @@ class HeadParts {
     drop_staged();
   }
 
-  /// Memory for it; allocates.
+  /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
                      preparation_.weight_count(), stream_.read_shape());

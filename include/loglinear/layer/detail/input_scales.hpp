@@ -18,8 +18,9 @@ namespace loglinear::detail {
 /// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
 /// one more token, `take` keeps them.
 ///
-/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it says nothing of
-/// its input's scale, unless that is known and larger; the scale is that 1e-6 while none is known.
+/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it does not count,
+/// unless its input's scale is known and not below that bound. While only such values have come,
+/// the scale is that bound.
 ///
 /// Class invariant: scales lie between the root of the smallest normal number and its inverse.
 template <class Scalar>
@@ -70,7 +71,7 @@ class InputScales {
       x[j] *= ratios_[j];
     }
   }
-  /// A token that no scale follows.
+  /// Looks at a token without changing any scale.
   void see(const Vector<Scalar>& x) {
     hold();
     for (Index j = 0; j < x.size(); ++j) unit_[j] = x[j] / scales_[j];
@@ -86,11 +87,12 @@ class InputScales {
     copy(next_counts_.data(), counts_.size(), counts_.data());
   }
 
-  /// What was looked at, in units of its scale.
+  /// The input that was looked at, each value in units of its scale.
   [[nodiscard]] const Vector<Scalar>& unit() const { return unit_; }
   [[nodiscard]] const Scalar& scale(Index j) const { return scales_[j]; }
   [[nodiscard]] const Scalar& ratio(Index j) const { return ratios_[j]; }
-  /// Of all ratios, at least 1; of 1 over all scales that are next, and 1.
+  /// The largest of all ratios and 1; `largest_inverse` is the largest of 1 and of 1 over each next
+  /// scale.
   [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
   [[nodiscard]] double largest_inverse() const {
     double least = 1;
@@ -128,7 +130,7 @@ class InputScales {
   template <class>
   friend class InputScales;
   static constexpr double most = 10000, followed = 32, negligible = 1e-6;
-  static constexpr double longest = 1e9;  // a value counts as so many scales at most, once followed
+  static constexpr double longest = 1e9;  // the most scales a value counts as, after the first ones
 
   /// The root mean square of n values whose own is `scale`, and one more of this size. It may jump
   /// to any size while weights follow it: the first values may be residues, or of another unit.

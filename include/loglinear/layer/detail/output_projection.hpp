@@ -13,7 +13,7 @@
 
 namespace loglinear {
 
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+/// Where a multi-head layer bounds its output by a tanh; its heads do not bound theirs.
 enum class OutputBound {
   none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
   forward,  ///< in `forward` and `train_one`, not in `query_readonly`
@@ -40,7 +40,7 @@ class OutputProjection {
   [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
   [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
   [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
-  /// How they learn; the scale of the reads, which the heads learn, is none of its business.
+  /// The steps of W_out. They do not normalise the reads, whose scale the heads learn.
   [[nodiscard]] Stepper<Scalar>& stepper() { return stepper_; }
   [[nodiscard]] const Stepper<Scalar>& stepper() const { return stepper_; }
 
@@ -62,7 +62,7 @@ class OutputProjection {
     return output;
   }
 
-  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  /// Turns the gradient of the output, of any number of tokens, into that of W_out times the reads.
   void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
     if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
   }

@@ -30,7 +30,8 @@ class Parameters {
   explicit Parameters(Index d_model) : d_model_(d_model) {}
 
   /// Appends an array; returns where it begins in the stacked projections or free vectors.
-  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
+  /// \throws std::invalid_argument for a negative number of rows, or where the bytes exceed an
+  /// Index
   Index append(const Parameter& shape) {
     Index& end = shape.is_projection ? projected_ : free_size_;
     const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
@@ -78,7 +79,7 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  // What steps of the weights are made on; `admit_growth` first.
+  // Where steps write to the weights; call `admit_growth` before.
   [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
   [[nodiscard]] const Scalar* column(Index input) const {
     return projections_.data() + input * projected_;
@@ -272,8 +273,7 @@ class Parameters {
   }
 
   /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
-  /// of the projections is the product of something up to `largest` and something up to
-  /// `largest_x`.
+  /// of the projections is a product of a number up to `largest` and one up to `largest_x`.
   void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
     // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
     // be so small that only their product is finite.

@@ -28,7 +28,7 @@ concept HasHead = requires {
   typename Type::Head;
 };
 
-/// The options of a layer, if they are all in their ranges.
+/// Checks the sizes among the options of a layer, and returns the options.
 template <class Weights, class Options>
 [[nodiscard]] const Options& checked_options(const Options& options) {
   require_length("d_model", options.d_model);
@@ -112,7 +112,7 @@ class Preparation {
   /// are then the recent values from the first token on, and the values learn first. If biases
   /// began at 0, products of keys and queries could learn a part of the task in their place and
   /// never let go.
-  /// \param w  memory
+  /// \param w  scratch memory
   void start_biases(Read& w) {
     if (!has_bias()) return;
     constexpr double start = 1.5, aim = start * start, most = 16;
@@ -125,8 +125,9 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones,
-  /// biases that stand where they began become 0. Nothing throws after the array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, the
+  /// biases of keys and queries become 0 if both stand where they began. Nothing throws after the
+  /// array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
@@ -151,7 +152,8 @@ class Preparation {
     require_finite("projection # of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet
+  /// checked.
   void prepare_read(Read& w) const {
     prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
@@ -159,13 +161,14 @@ class Preparation {
                    w.lambda);
   }
 
-  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
+  /// Computes from w.raw the transition, and the leaf, which is checked when it is about to be
+  /// written.
   void prepare_leaf(Read& w) const {
     inner_.prepare(rule_input(w), w.token);
     if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
   }
 
-  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
+  /// Computes t.d_raw and t.d_free from t.d_token and t.d_lambda.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
     if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {

@@ -24,7 +24,7 @@ namespace loglinear::detail {
 
 inline constexpr Index span_chunk_size = 64;
 
-/// Puts `value` back as it was, unless told to keep what has become of it.
+/// Puts `value` back as it was at its construction, unless `keep` is called.
 template <class Type>
 class Rollback {
   /// Views of a head's weights and references to a head of several stay valid.
@@ -74,9 +74,9 @@ template <class Scalar, class In>
   return RowMajorMatrix<Scalar>(x);
 }
 
-/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
-/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
-/// chunkwise form does not know. Where this throws, the stream is to be put back.
+/// Reads and writes a span. The chunkwise form takes the tokens between two moments at which the
+/// stream has nothing buffered; `one_token(t)` takes the others, and all of them if the chunkwise
+/// form does not know the kind of transition. Where this throws, the stream is to be put back.
 template <class Preparation, class Stream, class OneToken>
 void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
                Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
@@ -108,8 +108,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
   }
 }
 
-/// From the gradient of the raw reads of a span, read in the given order from the state `before`
-/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// The gradient of x and every weight, from that of the raw reads of a span, read in the given
+/// order from the state `before` it. \throws std::invalid_argument for a state or a gradient of
 /// another shape, and where the gradient is not finite
 template <class Preparation, class State, class Scalar, class DReads>
 [[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,

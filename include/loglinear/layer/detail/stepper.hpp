@@ -19,14 +19,14 @@
 
 namespace loglinear::detail {
 
-/// Steps the weights of one head, or of the way out of several, by a `Step`, and keeps what that
+/// Steps the weights of one head, or the W_out of several, by a `Step`, and keeps what that
 /// remembers. A training step first looks at its input, then is admitted, then taken: only the last
 /// changes anything, and it does not throw.
 template <class Scalar>
 class Stepper {
  public:
-  /// \param follows  whether drawn weights follow the scale of the inputs at the beginning, and
-  /// steps it, where the rule is `normalized`
+  /// \param follows  whether the rule `normalized` divides drawn weights and steps by the scales
+  /// of the inputs
   Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
       : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
     step.validate();
@@ -60,14 +60,15 @@ class Stepper {
   /// \name A token
   /// \{
 
-  /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
-  /// in its place, if the step is going to rescale them.
+  /// Looks at the input of a token to learn from. If the step is going to rescale the weights, x
+  /// becomes the input with which the present weights give what the rescaled ones give with the old
+  /// x.
   void look(Vector<Scalar>& x) {
     if (is_plain()) return;
     if (stays()) return scales_.see(x);
     scales_.look(x);
   }
-  /// Looks at one whose projections have been made already: no weight is rescaled.
+  /// Looks at an input whose projections have been made already: no weight is rescaled.
   void see(const Vector<Scalar>& x) {
     if (!is_plain()) scales_.see(x);
   }
@@ -170,7 +171,7 @@ class Stepper {
     *this = std::move(next);
   }
 
-  /// For checkpoints: nothing of plain gradient descent.
+  /// For checkpoints; plain gradient descent has nothing to store.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     if (self.is_plain()) return;
@@ -191,7 +192,7 @@ class Stepper {
   /// Whether the rate is 0: weights, and what their steps remember, stay.
   [[nodiscard]] bool stays() const { return is_exactly(rate_, 0.0); }
   [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
-  /// Of the mean; 0 where there is none.
+  /// The decay of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
   /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
@@ -251,7 +252,7 @@ class Stepper {
     // What is below counts as 0: a square that vanishes must not be divided by.
     adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
   }
-  /// Some weights, whose mean and square begin at `first`.
+  /// Steps some weights, whose means and squares begin at `first`.
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
               Numbers& square, Scalar* weights) {
@@ -268,7 +269,7 @@ class Stepper {
            parameters.free_data());
   }
 
-  /// Steps are counted so far: long before, nothing depends on their number any more.
+  /// Steps are counted up to this number. Long before that nothing depends on the count any more.
   static constexpr std::uint64_t most_steps = std::uint64_t{1} << 53;
 
   Step step_;

@@ -63,7 +63,7 @@ struct Workspace {
   Vector<Scalar> output;    // tanh of it
 };
 
-/// Throws unless a workspace is made for a layer of the same shape as another is.
+/// Throws unless the given workspace was made for a layer of the same shape as `own`.
 template <class Kind>
 void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
   require_size("the workspace's x", given.x.size(), own.x.size());

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
 #define LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
 
-// A layer of some type behind the interface of those made at run time.
+// A layer of a given type behind the interface of layers chosen at run time.
 
 #include <any>
 #include <cstdint>

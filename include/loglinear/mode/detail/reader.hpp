@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MODE_DETAIL_READER_HPP
 #define LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// From a text to the mode that it describes; the grammar stands at the top of mode_text.hpp.
+// Reads a mode from its text; the grammar stands at the top of mode_text.hpp.
 
 #include <algorithm>
 #include <charconv>

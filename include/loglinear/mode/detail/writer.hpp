@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
 #define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// From a mode to its text.
+// Writes a mode as text.
 
 #include <array>
 #include <charconv>

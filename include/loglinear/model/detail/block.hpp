@@ -66,8 +66,8 @@ class Block {
   using Mixer = std::variant<LogLinearMamba2<Scalar>, LogLinearGatedDeltaNet<Scalar>,
                              SlidingWindowAttention<Scalar>>;
 
-  /// Draws what is not the mixer's. \param channels  of the MLP; 0 for none \param mixer_name  what
-  /// the family calls the mixer
+  /// Draws the weights outside of the mixer. \param channels  of the MLP; 0 for none
+  /// \param mixer_name  what the family calls the mixer
   Block(Mixer mixer, Index inputs, Index channels, double eps, double deviation,
         std::string mixer_name, Xorshift64& random)
       : mixer_(std::move(mixer)), eps_(eps), mixer_name_(std::move(mixer_name)) {
@@ -93,7 +93,7 @@ class Block {
     add_mlp(x);
   }
 
-  /// One token of each of several streams, x changed, the caches not yet.
+  /// Takes one token of each of several streams: changes x, but not yet the caches.
   [[nodiscard]] StagedBlock<Scalar> stage(Rows& x, const std::vector<Cache*>& caches) const {
     const Rows normed = rms_norm(x, eps_, weights_[norm_name()]);
     auto staged = std::visit(

@@ -28,7 +28,7 @@ struct RankBackward {
   std::vector<Hierarchy<Scalar>> d_levels{};  // after these tokens, in the end before them
   std::vector<SequenceGradients<Scalar>> gradients{};
 
-  /// Levels of zeros, after the tokens of so many ranks.
+  /// Levels of zeros at the count before the tokens of rank `rank`.
   [[nodiscard]] Hierarchy<Scalar> zeros(int rank, std::size_t n) const {
     return no_stretch<Scalar>(tape.plan.layout, tape.plan.start(rank, n), true).levels;
   }

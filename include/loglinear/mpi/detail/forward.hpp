@@ -40,7 +40,7 @@ struct RankForward {
     out[n] = run_chunkwise(*heads[n], levels[n], tape.options.chunk_size, states_of_tape(n));
     if (heads[n]->length() == 0) out[n].resize(0, tape.plan.layout.d_v);  // v may have no columns
   }
-  /// Those of a stretch alone.
+  /// The reads and levels of this rank's tokens alone, as a stretch.
   void run_stretch(std::size_t n) {
     const SequenceInputs<Scalar>& in = *heads[n];
     const StretchLayout& layout = tape.plan.layout;
@@ -99,7 +99,8 @@ template <class Scalar, bool is_backwards, class Element>
   return before;
 }
 
-/// All ranks at once, each from empty levels; then what came in. `finish` is done on all of them.
+/// All ranks compute at once, each from empty levels; then each adds what came in. Calls `finish`
+/// on all ranks.
 template <class Scalar, class Finish>
 void forward_by_scan(const mpi::Ranks& ranks, RankForward<Scalar>& work, Finish finish) {
   const StretchLayout& layout = work.tape.plan.layout;
@@ -131,7 +132,7 @@ void forward_by_scan(const mpi::Ranks& ranks, RankForward<Scalar>& work, Finish 
   });
 }
 
-/// Head after head, from rank to rank. `finish` is done on all of them.
+/// Takes head after head from rank to rank. Calls `finish` on all ranks.
 template <class Scalar, class Finish>
 void forward_in_turn(const mpi::Ranks& ranks, RankForward<Scalar>& work, Finish finish) {
   std::optional<InTurn<Scalar>> turn;

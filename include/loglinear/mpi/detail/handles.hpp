@@ -74,7 +74,7 @@ class OrderedOperation {
   MPI_Op operation_ = MPI_OP_NULL;
 };
 
-/// Messages on their way, with their memory; they have arrived when it ends.
+/// Messages on their way, with their memory; the destructor waits until they are sent.
 class Sendings {
  public:
   Sendings() = default;
@@ -84,7 +84,7 @@ class Sendings {
     MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
   }
 
-  /// Room for so many, so that `send` does not fail.
+  /// Makes room for `count` messages, so that `send` allocates nothing.
   void reserve(std::size_t count) {
     messages_.reserve(count);
     requests_.reserve(count);

@@ -140,8 +140,9 @@ template <class Object>
 void write_object(const Object& object, std::vector<std::byte>& bytes) {
   ObjectWriter{bytes}("", object);
 }
-/// Writes to an object that was constructed with the same options, from `at` on, which is moved to
-/// its end. Throws where the bytes are not of such an object, which is good for nothing then.
+/// Reads an object that was constructed with the same options from the bytes at `at`, and moves
+/// `at` behind them. Throws if the bytes are not of such an object; the object must not be used
+/// then.
 template <class Object>
 void read_object(const std::vector<std::byte>& bytes, std::size_t& at, Object& object) {
   ObjectReader{bytes, at, ""}("", object);

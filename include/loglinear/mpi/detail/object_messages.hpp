@@ -38,7 +38,7 @@ inline void send_bytes(const std::vector<std::byte>& bytes, int to, const mpi::R
   });
 }
 
-/// Where memory for the bytes is refused, it throws while the sender waits. That error has to leave
+/// If it runs out of memory for the bytes, it throws while the sender waits. That error must end
 /// the program; `Environment` then ends all ranks.
 [[nodiscard]] inline std::vector<std::byte> receive_bytes(int from, const mpi::Ranks& ranks,
                                                           std::size_t most = most_bytes_of_piece) {
@@ -53,7 +53,7 @@ inline void send_bytes(const std::vector<std::byte>& bytes, int to, const mpi::R
   return bytes;
 }
 
-/// The bytes of one rank become those of all, which have as many.
+/// Copies the bytes of rank `from` to all ranks, which must have as many.
 inline void broadcast_bytes(std::vector<std::byte>& bytes, int from, const mpi::Ranks& ranks,
                             std::size_t most = most_bytes_of_piece) {
   for_each_piece(bytes, most, [&](std::byte* data, int size) {

@@ -112,7 +112,7 @@ inline void require_same(const std::vector<RankFacts>& facts) {
   return plan;
 }
 
-/// What this rank says of its heads, which are those of so many sequences.
+/// What this rank says of its heads, those of `sequences` sequences.
 template <class Scalar>
 [[nodiscard]] RankFacts facts_of(const std::vector<const SequenceInputs<Scalar>*>& heads,
                                  Index sequences, Index d_k, Index d_v, int max_levels,
@@ -133,7 +133,7 @@ template <class Scalar>
   return facts;
 }
 
-/// Calls `work()` about head n of so many; an error names the head.
+/// Calls `work()`, which is about head n of `heads`; an error names the head.
 template <class Work>
 void about_head(std::size_t n, std::size_t heads, Work work) {
   handling<std::invalid_argument>(work, [&](const std::invalid_argument& error) {

@@ -5,7 +5,7 @@
 // The threads of the library. They are started when a loop first asks for them, sleep while there
 // is no loop, and are joined when the program ends. No mutex and no condition variable: their
 // headers would cost every program more to compile than <thread> does. For the same reason all of
-// it is templates, of what a pass is called by: a program without loops compiles none of them.
+// it is templates over the type of a loop's body: a program without loops compiles none of them.
 
 #include <algorithm>
 #include <atomic>
@@ -51,9 +51,9 @@ inline constexpr int thread_limit = 1024;
       std::clamp(std::thread::hardware_concurrency(), 1u, unsigned{thread_limit}));
 }
 
-/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
-/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
-/// passes of the others.
+/// One loop at a time. Each of P threads has a slice of the passes. For a given number of passes it
+/// is always the same slice, so that what a pass works on stays in the cache of one processor. A
+/// thread that is done takes over passes of the others.
 ///
 /// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
 /// Everything else about the loop is written while the gate is closed and nobody is inside.
@@ -167,8 +167,8 @@ class ThreadPool {
   std::vector<std::thread> workers_{};
 };
 
-/// The pool of this program, and of a process that it forks into, which has no other threads: what
-/// it had of the pool stays behind.
+/// The pool of this program. A process that it forks has none of the pool's threads: it leaves the
+/// old pool behind and makes its own.
 template <class Body>
 class ProgramPool {
   using Pool = ThreadPool<Body>;

@@ -22,8 +22,8 @@ class LevelArena {
   [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
   [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
 
-  /// Memory for so many blocks to be taken from now on, and for all to be given back. Moves the
-  /// others where it has to grow; where it throws, nothing is changed.
+  /// Makes room so that `count` blocks can be taken, and all be given back, without allocating.
+  /// Growing moves the blocks; if it throws, nothing is changed.
   void reserve(std::size_t count) {
     free_.reserve(block_count());  // a copy has less
     if (free_.size() >= count) return;
@@ -33,14 +33,14 @@ class LevelArena {
     numbers_.resize((size + more) * array_size(block_));
     for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
   }
-  /// A block, with any numbers in it; does not throw if there is one.
+  /// A block with any numbers in it; does not throw if one is free.
   [[nodiscard]] Index take() {
     if (free_.empty()) reserve(block_count() / 2 + 1);
     const Index number = free_.back();
     free_.pop_back();
     return number;
   }
-  /// After a call of `reserve`.
+  /// Precondition: `reserve` has been called on this arena, or since it was copied.
   void give_back(Index number) noexcept { free_.push_back(number); }
 
   [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }

@@ -32,14 +32,14 @@ struct DeltaSteps {
   double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
   double beta_bias = 0;  ///< added before the sigmoid of every strength
 
-  /// Of keys, values and strengths.
+  /// The projections of keys, values and strengths.
   [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
     return {projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
   }
 
-  /// Steps and leaves of a token.
+  /// Writes the steps and leaves of a token.
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
@@ -55,7 +55,8 @@ struct DeltaSteps {
     });
   }
 
-  /// The way back, W_k and W_v included, which have no effect. Uses d_token up.
+  /// The pullback; the gradients of k and v are zero, since W_k and W_v have no effect. Overwrites
+  /// d_token.
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();

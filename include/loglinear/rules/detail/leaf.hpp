@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_RULES_DETAIL_LEAF_HPP
 #define LOGLINEAR_RULES_DETAIL_LEAF_HPP
 
-// The leaf of rules that write one a token, `a k v^T`, and the way back from its gradient.
+// The leaf of rules that write one leaf a token, `a k v^T`, and its pullback.
 
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/rules/rule.hpp"
@@ -22,7 +22,7 @@ void write_leaf(const Scalar& scale, const Projections<Vec>& in, Token<Kind>& to
   copy(in.v.data(), in.v.size(), token.values.data());
 }
 
-/// Its pullback to k and v.
+/// The pullback of `write_leaf` to k and v.
 template <class Kind, class Vec>
 void pull_back_leaf(const Token<Kind>& d_token, Projections<Vec>& d_in) {
   copy(d_token.keys.data(), d_in.k.size(), d_in.k.data());

@@ -8,8 +8,8 @@
 
 namespace loglinear::detail {
 
-/// Whether the numbers of tokens [first, first + tokens) are finite, of lambda those of so many
-/// levels; decays of -infinity count as not.
+/// Whether the numbers of tokens [first, first + tokens) are finite, in lambda those of the first
+/// `levels` columns. Log decays of -infinity count as not finite.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const SequenceInputs<Scalar>& in, Index levels, Index first,
                               Index tokens) {

@@ -50,14 +50,14 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] Index length() const override { return in_.length(); }
   [[nodiscard]] bool is_concurrent() const override { return true; }
 
-  /// Checks all numbers at once, and never again.
+  /// Checks all numbers now, so that `load` need not.
   void require_numbers() {
     in_.require_numbers(static_cast<int>(weights_));
     is_checked_ = true;
   }
 
-  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
-  /// may yet be a decay of -infinity.
+  /// Checks the chunk's numbers while they are in the cache. If one is not finite, it checks all
+  /// arrays, since a log decay may be -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !is_known(first, tokens) && !are_finite(in_, weights_, first, tokens)) {
@@ -121,7 +121,7 @@ class InputSource final : public TokenSource<Scalar> {
     const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
     if (all_finite(reads)) return;
     const Matrix refused = view_of(reads);
-    reads.setZero();  // nobody is to be left with what is not finite
+    reads.setZero();  // so that the caller sees no number that is not finite
     require_finite_reads(refused, first);
   }
 
@@ -169,7 +169,7 @@ class InputSource final : public TokenSource<Scalar> {
     known_end_ = first + tokens;
     return false;
   }
-  /// Asks the memory for the rows from `begin` to `end`.
+  /// Prefetches the rows from `begin` to `end`.
   static void touch(const ConstRowBlock<Scalar>& rows, Index begin, Index end) {
     constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
     for (Index i = begin; i < end; ++i) {
@@ -200,7 +200,7 @@ class InputSource final : public TokenSource<Scalar> {
     }
   }
 
-  /// From b k and p = e^g k to k, b and g.
+  /// The gradients of k, b and g, from those of b k and p = e^g k.
   void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
     const Index d_k = in_.d_k();
     const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);

@@ -29,8 +29,9 @@ struct Admitted {
 };
 
 /// Admits a token whose transition grows norms by at most `growth`, and whose leaf has the
-/// magnitude `leaf`. Throws where the running bound would pass the limit, and the magnitude that
-/// `measure(exactly)` returns would too, first roughly, then exactly measured.
+/// magnitude `leaf`. If the running bound would pass the limit, it takes the magnitude that
+/// `measure(exactly)` returns instead, first roughly, then exactly measured, and throws if that
+/// passes the limit, too.
 template <class Stored, class Measure>
 [[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
   const double limit = magnitude_limit<Stored>();

@@ -31,7 +31,7 @@ class DenseProduct {
 
   DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
 
-  /// For columns that are too long for the stack.
+  /// The length of the scratch memory for columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
     return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
   }
@@ -51,7 +51,7 @@ class DenseProduct {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
   }
-  /// P <- the product of few transitions times P; uses `later` up.
+  /// P <- the product of few transitions times P; resets `later`.
   void follow(LowRankProduct<Kind>& later) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
     later.reset();
@@ -120,7 +120,8 @@ class DenseProduct {
   static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
   static constexpr Index columns_at_once = 64;
 
-  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
+  /// Applies the product to some columns at a time, which are copied to the stack, or to `scratch`
+  /// if they are too long for it.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, const Scalar* of_column, Scalar* scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
@@ -150,7 +151,7 @@ class DenseProduct {
       write_product(before, rows, columns, m, stride, of_column);
     }
   }
-  /// changed = P old diag(of_column), or without the latter where it is null.
+  /// changed = P old diag(of_column); a null `of_column` stands for ones.
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};

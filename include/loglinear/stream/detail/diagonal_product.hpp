@@ -26,7 +26,7 @@ class DiagonalProduct {
   DiagonalProduct(Index key_rows, Index d_v)
       : key_rows_(key_rows), d_v_(d_v), product_(key_rows, d_v) {}
 
-  /// Scalars that `apply` and `follow` need apart.
+  /// The length of the scratch memory that `apply` and `follow` need.
   [[nodiscard]] static Index scratch_size(Index) { return 0; }
 
   [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
@@ -61,7 +61,8 @@ class DiagonalProduct {
     if (factors != nullptr) multiply(z, factors, d_v_, z);
   }
   [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
-  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  /// An upper bound of the factor by which a norm can grow; `growth` is about the factor by which
+  /// coefficients do, at least 1.
   [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
   [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
 

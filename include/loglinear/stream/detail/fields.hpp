@@ -64,7 +64,7 @@ template <class Numbers>
   return {numbers, rows};
 }
 
-/// Several values of a kind, those from the second on: the first one is always as it was made.
+/// Several values of one type without the first, which always is as the constructor made it.
 template <class Values>
 struct LaterField {
   Values& values;
@@ -74,7 +74,7 @@ template <class Values>
   return {values};
 }
 
-/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
+/// to = from, converted where the scalars differ. `to` must have room for what `from` counts.
 struct AssignField {
   template <class To, class From>
   void operator()(const char*, CountField<To> to, CountField<From> from) const {

@@ -54,7 +54,7 @@ class LeafBuffer {
         keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
         values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
         factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
-  /// The same, ready to take as many tokens as the levels would.
+  /// The same, with memory for as many tokens as the levels would hold.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
 
@@ -126,7 +126,7 @@ class LeafBuffer {
       }
     }
   }
-  /// What has decayed to nothing: denormal numbers would take their time.
+  /// Clears what has decayed to nothing: denormal numbers would be slow.
   void clear_negligible() {
     const Index n = leaf_count();
     detail::clear_negligible(factors_.data(), has_factors ? n : 0);
@@ -134,9 +134,9 @@ class LeafBuffer {
     detail::clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
   }
 
-  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
-  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`. `Apart`:
-  /// each term is added to row seen(l) of `out` for itself.
+  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for. Unless
+  /// `next` is null, also finds what writing it takes. Writes k . query of each leaf to `scores`.
+  /// `Apart`: each term is added to row seen(l) of `out` instead.
   template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
@@ -220,7 +220,7 @@ class LeafBuffer {
     roomier.assign(*this);
     *this = std::move(roomier);
   }
-  /// Becomes the other one, in this scalar; there must be room for what it holds.
+  /// Becomes a copy of the other one in this scalar; there must be room for what that holds.
   template <class OtherKind>
   void assign(const LeafBuffer<OtherKind>& other) {
     fields(AssignField{}, *this, other);
@@ -263,7 +263,7 @@ class LeafBuffer {
   [[nodiscard]] const Scalar* key(Index leaf) const { return keys_.data() + leaf * key_rows(); }
   [[nodiscard]] Scalar* value(Index leaf) { return values_.data() + leaf * d_v(); }
   [[nodiscard]] const Scalar* value(Index leaf) const { return values_.data() + leaf * d_v(); }
-  /// Counts tokens that have been written behind the last.
+  /// Counts `tokens` more tokens, whose leaves already stand behind the last one.
   void open(Index tokens) {
     if constexpr (has_factors) {
       std::fill_n(factors_.data() + leaf_count(), tokens * leaves_, Scalar(1));
@@ -283,7 +283,7 @@ class LeafBuffer {
 
   Index level_, leaves_;
   Index count_ = 0;
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now except for its factor
   RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;  // what keys are still to be multiplied by, of OneFactor kinds
 };

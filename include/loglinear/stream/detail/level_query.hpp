@@ -27,7 +27,8 @@ struct Cotangents {
   [[nodiscard]] const Scalar* operator()(int seen) const { return first + seen * stride; }
 };
 
-/// The weight index under which the next token sees a level, and how much of it is left then.
+/// The weight index under which the next token sees a level, and the fraction of the level that is
+/// left then.
 class SeenLevels {
  public:
   /// After `size` tokens, for a read in `order`.
@@ -41,7 +42,7 @@ class SeenLevels {
   }
 
   [[nodiscard]] int operator()(int level) const { return (std::max)(level + shift_, least_); }
-  /// What the token's carry leaves of what the level holds.
+  /// The fraction of the level's content that the token's carry leaves.
   [[nodiscard]] double kept(int level) const { return level == last_ ? kept_of_last_ : 1; }
 
  private:

@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// Reads of the levels of a stream, and their pullback: all levels in one pass, each under the query
-// that what is pending for its tier makes of the token's.
+// Reads of the levels of a stream, and their pullback: all levels in one pass, each with the
+// token's query taken through what is pending for the level's tier.
 
 #include <algorithm>
 #include <array>

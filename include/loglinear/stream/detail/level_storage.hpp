@@ -53,7 +53,7 @@ class LevelStorage {
   }
   LevelStorage(const LevelStorage&) = default;
   LevelStorage(LevelStorage&&) = default;
-  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  /// If it throws, nothing is changed. Does not allocate if both have as many coefficients.
   LevelStorage& operator=(const LevelStorage& other) {
     if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
       Coefficients coefficients(other.coefficients_);

@@ -2,9 +2,9 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
-// The levels of a LogLinearState with all that a layer does to them, hence many members. Nothing
-// here looks at its arguments but the constructor, `admit`, `add`, `replace` and `cast`, which
-// throw before anything has changed: the rest is checked in log_linear_state.hpp or by the layer.
+// The levels of a LogLinearState with all that a layer does to them, hence many members. Only the
+// constructor, `admit`, `add`, `replace`, `cast` and reading a checkpoint check their arguments;
+// log_linear_state.hpp or the layer checks those of the other members.
 
 #include <algorithm>
 #include <cmath>
@@ -126,7 +126,7 @@ class Levels {
   void undergo(int l, const Product& product, Accumulator* scratch) {
     product.apply(data(l), d_k(), d_v(), scratch);
   }
-  /// Takes note of what a leaf or a transition makes of the magnitude; and of a token written.
+  /// `defer` notes the magnitude after a leaf or a transition; `count` also counts one more token.
   void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
   void count(double magnitude) noexcept { account_ = {account_.size + 1, magnitude}; }
 
@@ -206,7 +206,7 @@ class Levels {
   void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
     fields(AssignField{}, *this, other);
   }
-  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  /// Goes back to an earlier moment: `active` holds the levels that were active then, lowest first.
   void restore(const LevelsAccount& account, const Scalar* active) noexcept {
     const std::uint64_t kept = active_mask(account.size, max_levels());
     for (int l : active_levels()) {
@@ -263,7 +263,8 @@ class Levels {
       require_between("the magnitude of the levels", self.norm(), 0.0, limit);
       const double measured = measure();
       require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      // Rounding may have made the bound a little too small, for which the limit leaves a factor of
+      // 4. A bound that is much too small is replaced by what was measured.
       self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
     }
   }

@@ -37,7 +37,7 @@ class LevelsMoment {
       active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
     }
   }
-  /// Levels of the same shape become what those were that were taken.
+  /// Makes `levels`, of the same shape, what the levels were that `take` was given.
   template <class Levels>
   void restore(Levels& levels) const noexcept {
     levels.restore(account_, active_.data());
@@ -54,7 +54,7 @@ class LevelsMoment {
   std::vector<Scalar> active_{};  // lowest first
 };
 
-/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+/// Puts levels back as they were at its construction, unless `keep` is called. Allocates.
 template <class Levels>
 class LevelsRollback {
  public:

@@ -39,7 +39,7 @@ class LowRankProduct {
   LowRankProduct(Index key_rows, Index tokens)
       : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
-  /// Numbers that `pull` needs for its sums.
+  /// The length of the scratch memory `scores` of `pull`.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
 
   void reset() {
@@ -47,7 +47,7 @@ class LowRankProduct {
     count_ = 0;
   }
 
-  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  /// Whether no update of rank one has followed since the last reset.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
   /// What it is made of: D, and the updates u_factor u_j z_j^T.
@@ -64,7 +64,8 @@ class LowRankProduct {
     Following steps{*this, nullptr};
     later.visit_steps(steps);
   }
-  /// The same where `pull` has been called with p, of the only update, already.
+  /// The same if `pull` has been called already with p of the transition's only update; `pulled_p`
+  /// is what it gave.
   void follow(const Kind& later, const Scalar* pulled_p) {
     Following steps{*this, pulled_p};
     later.visit_steps(steps);
@@ -109,7 +110,7 @@ class LowRankProduct {
     detail::clear_negligible(z_.data(), count_ * z_.cols());
   }
 
-  /// By how much coefficients about grow, and norms at most.
+  /// About the factor by which coefficients grow; `norm_bound` is an upper bound of that of norms.
   [[nodiscard]] double growth() const {
     return (std::max)(1.0, max_abs(diagonal_)) + static_cast<double>(count_) *
                                                      max_abs(u_.data(), count_ * key_rows()) *
@@ -138,7 +139,7 @@ class LowRankProduct {
     }
   }
 
-  /// m = P, row-major. Uses the product up: a reset must follow.
+  /// m = P, row-major. Destroys the product: a reset must follow.
   void write_to(Scalar* m) {
     const Index rows = key_rows();
     for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);

@@ -6,12 +6,12 @@
 //
 //     S <- kept (L S diag(r)) + sum_n k_n v_n^T,
 //
-// where `kept` is what the level keeps of what it held. The state is read once, under the query and
-// what the transition looks up together, and rewritten once, row by row.
+// where `kept` is the fraction of its content that the level keeps. The state is read once, under
+// the query and what the transition looks up together, and rewritten once, row by row.
 //
-// Every transition made of steps, of value columns apart, is a diagonal minus updates of rank one,
-// L = D - sum_j u_j z_j^T: with f_j = S^T z_j known, a row becomes D_i S_i - sum_j u_ji f_j + sum_n
-// k_ni v_n.
+// Every transition made of steps, decays of value columns apart, is a diagonal minus updates of
+// rank one, L = D - sum_j u_j z_j^T: with f_j = S^T z_j known, a row becomes D_i S_i - sum_j u_ji
+// f_j + sum_n k_ni v_n.
 
 #include <algorithm>
 #include <type_traits>
@@ -28,8 +28,8 @@
 
 namespace loglinear::detail {
 
-/// Works on a level that it is given; what it has itself is scratch memory, none of it unless there
-/// is one level.
+/// Works on a level that it is given. Its own members are scratch memory, which it allocates only
+/// if there is one level.
 template <class Kind>
 class OneState {
  public:
@@ -55,8 +55,8 @@ class OneState {
     terms_.resize(array_size(updates + leaves));
   }
 
-  /// out = weight S^T query, and S^T p for what writing `next` takes, unless that is null: the bits
-  /// of `out` are the same.
+  /// out = weight S^T query; unless `next` is null also S^T p, which writing it takes. The bits of
+  /// `out` do not depend on `next`.
   template <class Stored>
   static void read(const Stored* state, const Scalar* query, const Scalar& weight, Index rows,
                    Index columns, Scalar* out, const Kind* next, LookUp<Kind>* looked_up) {
@@ -69,7 +69,7 @@ class OneState {
     scale_by(weight, out, columns);
   }
 
-  /// Writes a token, for which a read has found `looked_up`.
+  /// Writes a token. Precondition: a read of this state for the token has found `looked_up`.
   template <class Stored>
   void write(const Token<Kind>& token, const Scalar& kept, const LookUp<Kind>& looked_up,
              Stored* state) {

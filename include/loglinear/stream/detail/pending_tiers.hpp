@@ -56,7 +56,7 @@ class PendingTiers {
   }
   /// P_0
   [[nodiscard]] const Recent& recent() const { return recent_; }
-  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  /// Calls `use` with P_i, where i is `tier`.
   template <class Use>
   void with_tier(int tier, Use use) const {
     if (tier == 0) {
@@ -65,7 +65,7 @@ class PendingTiers {
       use(later(tier));
     }
   }
-  /// Sums that a read of P_0 needs.
+  /// The number of sums that a read of P_0 needs.
   [[nodiscard]] Index score_columns() const {
     if constexpr (requires { recent_.score_columns(); }) return recent_.score_columns();
     return 0;
@@ -97,15 +97,15 @@ class PendingTiers {
     settle(levels);
     growth_ = (std::max)(1.0, growth);
   }
-  /// Before a carry of the buffer to level `landed`: the levels that it merges undergo all that is
-  /// pending for them.
+  /// Call it before a carry of the buffer to level `landed`: the levels that the carry merges
+  /// undergo all that is pending for them.
   template <class Levels>
   void settle_below(int landed, Levels& levels) {
     settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
   }
-  /// Between carries: where P_0 is a few updates of rank one beside the rows of a level, levels of
-  /// the first tier undergo them as soon as there are some, which takes as long as there are. So no
-  /// step takes long, and P_0 is short to read.
+  /// Between carries: the levels of the first tier undergo P_0 as soon as it has `some_updates`
+  /// updates of rank one, if these are few beside the rows of a level. That takes time in
+  /// proportion to the updates, so that no step takes long and P_0 stays short to read.
   template <class Levels>
   void settle_some(Levels& levels) {
     if constexpr (requires { recent_.update_count(); }) {
@@ -115,7 +115,7 @@ class PendingTiers {
       begin_buffer(levels);
     }
   }
-  /// After P_0 has been passed on.
+  /// Call it after P_0 has been passed on.
   template <class Levels>
   void begin_buffer(Levels& levels) {
     growth_ = 1;
@@ -128,13 +128,14 @@ class PendingTiers {
   void settle(Levels& levels) {
     if (buffer_level_ > 0) settle(last_tier(), levels, 0);
   }
-  /// The same, and nothing bounds the next product yet.
+  /// The same, and the bound of the next product starts anew.
   template <class Levels>
   void settle_anew(Levels& levels) {
     settle(levels);
     growth_ = 1;
   }
-  /// The same for copies of `levels`; allocates, before it changes them.
+  /// out = the levels after what is pending for them; `levels` stays. Allocates before it changes
+  /// `out`.
   template <class Levels>
   void settle_copy(const Levels& levels, Levels& out) const {
     Vector<Scalar> scratch(scratch_.size());
@@ -152,7 +153,8 @@ class PendingTiers {
     for (Product& product : later_) product.reset();
   }
 
-  /// Becomes the other one, in this scalar; it was made for as many levels of the same shape.
+  /// Becomes a copy of the other one in this scalar; `other` was made for as many levels of the
+  /// same shape.
   template <class OtherKind, class OtherStored>
   void assign(const PendingTiers<OtherKind, OtherStored>& other) {
     fields(AssignField{}, *this, other);
@@ -181,7 +183,7 @@ class PendingTiers {
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
-  static constexpr Index some_updates = 16;  // as many as make products of matrices worth it
+  static constexpr Index some_updates = 16;  // from here on products of matrices pay
   static constexpr double most_growth = 1e9;
 
   [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
@@ -222,7 +224,8 @@ class PendingTiers {
     }
     return emptied;
   }
-  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  /// The levels of all tiers up to this one undergo what is pending for them, except those in the
+  /// mask `empty`.
   template <class Levels>
   void settle(int tier, Levels& levels, std::uint64_t empty) {
     const bool is_recent_apart = can_apply_recent();
@@ -251,7 +254,8 @@ class PendingTiers {
       return false;
     }
   }
-  /// What is pending for a tier whose levels have undergone it still is for the next.
+  /// What the levels of a tier have undergone is still pending for the next tier: it goes into that
+  /// one's product.
   void pass_on(int tier, [[maybe_unused]] bool is_recent_apart) {
     if constexpr (requires { later(1).follow(recent_); }) {
       if (tier == 0 && is_recent_apart) return later(1).follow(recent_);

@@ -15,7 +15,7 @@
 
 namespace loglinear::detail {
 
-/// Whether a read is finite whatever the levels are in detail.
+/// Whether the bound of the levels' norm alone ensures that a read is finite.
 template <class Levels, class Scalar>
 [[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
                                 Index weight_count) {

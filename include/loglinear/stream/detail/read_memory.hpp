@@ -17,11 +17,11 @@ struct ReadShape {
   Index tiers = 0;    // of levels with pending transitions in common
 };
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
+/// Whether a write takes products of the state with p; a read then forms them in the same pass.
 template <class Kind>
 inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
 
-/// What a read finds out for the write of the next token, where the kind `looks_up`.
+/// What a read finds for the write of the next token, if the kind `looks_up`.
 template <class Kind>
 struct LookUp {
   using Scalar = typename Kind::Scalar;
@@ -36,7 +36,7 @@ struct LookUp {
   Vector<Scalar> of_state;  // S^T p where there is one level
 };
 
-/// What a read works in. It leaves there what its pullback takes.
+/// The memory of a read, in which it leaves what its pullback takes.
 template <class Kind>
 struct ReadMemory {
   using Scalar = typename Kind::Scalar;
@@ -59,7 +59,7 @@ struct ReadMemory {
   LookUp<Kind> looked_up;
 };
 
-/// What the pullback of a read works in.
+/// The memory of the pullback of a read.
 template <class Kind>
 struct PullbackMemory {
   using Scalar = typename Kind::Scalar;

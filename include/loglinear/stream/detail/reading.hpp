@@ -68,8 +68,8 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
   return memory.looked_up;
 }
 
-/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
-/// constants.
+/// Computes d_token and d_lambda from d_read, for what `read_token` read into `memory`; the states
+/// are constants.
 template <class State, class Scalar, class Kind>
 void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
                      ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,

@@ -2,10 +2,9 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 #define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 
-// Reads of a hierarchy with each level for itself, and their pullback: what reading.hpp does but
-// for the sum over levels. Row w of the reads is what the level weight lambda[w] would be
-// multiplied by, so that `lambda^T reads` is the mixed read; rows that no level is seen at are
-// zero.
+// Reads of a hierarchy, each level by itself, and their pullback: what reading.hpp does without the
+// sum over levels. Row w of the reads is what the level weight lambda[w] would be multiplied by, so
+// that `lambda^T reads` is the mixed read; rows that no level is seen at are zero.
 
 #include <algorithm>
 #include <array>
@@ -80,8 +79,9 @@ void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder or
   require_finite("a read of a level", reads.first, reads.size());
 }
 
-/// From the cotangents of the reads, which are used up, to d_token, for what `read_token_apart`
-/// read into `memory`; the states are constants. `scratch` is as long as there are level weights.
+/// Computes d_token from the cotangents of the reads, which it overwrites, for what
+/// `read_token_apart` read into `memory`; the states are constants. `scratch` is as long as there
+/// are level weights.
 template <class State, class Scalar, class Kind>
 void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
                            ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,

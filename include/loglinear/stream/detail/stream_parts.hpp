@@ -6,8 +6,8 @@
 //
 // Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
 // of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
-// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
-// side by side.
+// next one carries it into the levels, and a shorter one appends leaves of zeros. Where parts are
+// joined, each gives the leaves of its own tokens to the buffer.
 
 #include <cstdint>
 #include <utility>

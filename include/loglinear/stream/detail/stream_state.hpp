@@ -80,11 +80,11 @@ class StreamState {
   [[nodiscard]] Tiers& tiers() { return tiers_; }
   /// \}
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  /// The number of tokens after which nothing is buffered any more; 0 if nothing is now.
   [[nodiscard]] Index until_flushed() const {
     return buffer_.count() == 0 ? 0 : capacity() - buffer_.count();
   }
-  /// Tokens between two such moments.
+  /// The number of tokens between two such moments.
   [[nodiscard]] Index capacity() const { return buffer_.capacity(); }
   /// The levels with nothing pending; all there is if nothing is buffered.
   [[nodiscard]] Levels& settled_levels() {
@@ -97,14 +97,14 @@ class StreamState {
     tiers_.reset();
   }
 
-  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  /// Throws where the token may not be written; nothing is changed. `write` takes the result.
   [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
     return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
                          [&](bool exactly) { return measured(exactly); });
   }
-  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
-  /// it was for both.
+  /// Writes a token. Preconditions: `admit(token)` gave `admitted`, a `read` with its transition
+  /// gave `looked_up`, and the state has not changed since.
   void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
     if (buffer_.level() == 0) return write_at_once(token, admitted, looked_up);
     tiers_.bound(admitted.growth, levels_);
@@ -129,7 +129,7 @@ class StreamState {
             const Kind& next, LookUp<Kind>& looked_up) const {
     read(query, memory, out, &next, &looked_up);
   }
-  /// The same, each term added to row seen(l) of `rows`, of d_v columns, for itself.
+  /// The same, but each term is added to row seen(l) of `rows`, of d_v columns.
   void read_apart(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* rows,
                   const Kind* next, LookUp<Kind>* looked_up) const {
     read<true>(query, memory, rows, next, looked_up);

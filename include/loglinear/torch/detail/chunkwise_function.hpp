@@ -52,8 +52,8 @@ void differentiate_heads(const TensorInputs& in, const BatchTape<Scalar>& tape,
                      batch_of<Scalar, BatchGradients<Scalar>>(gradients));
 }
 
-/// Both as autograd sees them. Arguments: the tensors that are given, and the record. What is saved
-/// are the tensors themselves, so that autograd notices changes in place.
+/// Both as one operation of autograd. Its arguments are the tensors that are given, and the record.
+/// It saves the tensors themselves, so that autograd notices changes in place.
 template <class Scalar>
 struct ChunkwiseFunction final : ::torch::autograd::Function<ChunkwiseFunction<Scalar>> {
   using Record = ChunkwiseRecord<Scalar>;

@@ -13,8 +13,8 @@
 
 namespace loglinear::detail {
 
-/// The same without tensors that have no numbers although there are tokens: they are absent, as
-/// arrays of size 0 are. q, k and v stay, which have to be there.
+/// The inputs without those tensors that have no numbers although there are tokens: they are
+/// absent, as arrays of size 0 are. q, k and v are required and stay.
 [[nodiscard]] inline TensorInputs without_absent(TensorInputs in) {
   if (!in.q.defined() || in.q.numel() == 0) return in;
   for_each_array(

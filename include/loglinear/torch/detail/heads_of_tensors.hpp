@@ -34,7 +34,7 @@ template <class Scalar, class Batch>
   return batch;
 }
 
-/// The same tensors, those that are lazily negated computed.
+/// The same tensors, with lazy negations carried out.
 [[nodiscard]] inline TensorInputs resolved(TensorInputs in) {
   for_each_array(
       [](const char*, at::Tensor& tensor) {
