@@ -20,6 +20,11 @@ int main() {
   y.col(0) = 0.3 * x.col(0) - 0.2 * x.col(1);
   y.col(1) = 0.2 * x.col(1) + 0.3 * x.col(2);
 
+  // The biases that suit drawn weights stay.
+  for (const char* name : {"w_key.bias", "w_query.bias"}) {
+    layer.set_weight(name, layer.weight(name));
+  }
+
   // Gradient descent with momentum: one velocity for each weight array, by its name.
   std::map<std::string, Eigen::MatrixXd> velocity;
   const Layer::Snapshot beginning = layer.snapshot();
