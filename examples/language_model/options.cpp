@@ -18,8 +18,8 @@ std::string Options::line() const {
   line << "mixer=" << shape.mixer << " weighting=" << shape.weighting << " levels=" << s.levels
        << " d_model=" << s.d_model << " heads=" << s.heads << " d_k=" << s.d_k << " d_v=" << s.d_v
        << " blocks=" << shape.blocks << " mlp_width=" << shape.mlp_width << " tied=" << shape.tied
-       << " length=" << t.length << " batch=" << t.batch << " steps=" << t.steps
-       << " warm_up=" << t.warm_up << " learning_rate=" << t.learning_rate
+       << " memory=" << s.memory << " length=" << t.length << " batch=" << t.batch
+       << " steps=" << t.steps << " warm_up=" << t.warm_up << " learning_rate=" << t.learning_rate
        << " weight_decay=" << t.weight_decay << " gradient_norm=" << t.gradient_norm
        << " random_count=" << t.random_count;
   return line.str();

@@ -41,6 +41,11 @@ inline void add_sizes(CLI::App& app, ModelShape& shape, std::int64_t& expand) {
   app.add_option("--expand", expand, "Values of all heads / d_model")
       ->check(whole())
       ->group("Model");
+  app.add_option(
+         "--memory", s.memory,
+         "Tokens in which the first head begins to forget all but 1/e; the rule learns more")
+      ->check(CLI::Range(1.0, 1e9))
+      ->group("Model");
   app.add_option("--blocks", shape.blocks, "Residual blocks")->check(whole())->group("Model");
   app.add_flag("--tied", shape.tied, "The embedding is the head, too")->group("Model");
 }

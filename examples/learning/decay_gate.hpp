@@ -15,15 +15,16 @@ namespace learning {
 // whether any keeps a sequence, and a short training spends its steps on raising what is written.
 // Here every seed begins with large steps and slow decays.
 
-/// Where dt_bias begins, a number a head: the step is 1/2.
+inline constexpr double initial_step = 0.5;
+
+/// Where dt_bias begins, a number a head.
 [[nodiscard]] inline torch::Tensor initial_dt_bias(std::int64_t heads) {
-  constexpr double step = 0.5;
-  return torch::full({heads}, std::log(std::expm1(step)));  // the inverse of softplus
+  return torch::full({heads}, std::log(std::expm1(initial_step)));  // the inverse of softplus
 }
 
-/// Where A_log begins: head h, from 1, forgets all but 1/e in 200 / h tokens.
-[[nodiscard]] inline torch::Tensor initial_a_log(std::int64_t heads) {
-  constexpr double first_rate = 0.01;
+/// Where A_log begins: head h, from 1, forgets all but 1/e in `memory` / h tokens.
+[[nodiscard]] inline torch::Tensor initial_a_log(std::int64_t heads, double memory) {
+  const double first_rate = 1 / (memory * initial_step);
   return (torch::arange(1, heads + 1, torch::kFloat) * first_rate).log();
 }
 

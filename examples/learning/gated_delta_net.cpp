@@ -32,7 +32,7 @@ GatedDeltaNet::GatedDeltaNet(const MixerShape& shape, const std::string& weighti
   register_module("norm", norm_);
   register_module("weighting", weighting_);
   dt_bias_ = register_parameter("dt_bias", initial_dt_bias(shape.heads));
-  a_log_ = register_parameter("a_log", initial_a_log(shape.heads));
+  a_log_ = register_parameter("a_log", initial_a_log(shape.heads, shape.memory));
 }
 
 torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u, std::int64_t count) {

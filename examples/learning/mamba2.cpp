@@ -18,7 +18,7 @@ Mamba2::Mamba2(const MixerShape& shape, const std::string& weighting)
   register_module("norm", norm_);
   register_module("weighting", weighting_);
   dt_bias_ = register_parameter("dt_bias", initial_dt_bias(shape.heads));
-  a_log_ = register_parameter("a_log", initial_a_log(shape.heads));
+  a_log_ = register_parameter("a_log", initial_a_log(shape.heads, shape.memory));
   d_ = register_parameter("d", torch::ones({shape.heads, 1}));
 }
 

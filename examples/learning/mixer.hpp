@@ -23,6 +23,7 @@ struct MixerShape {
   std::int64_t d_k = 32;    ///< keys of a head
   std::int64_t d_v = 32;    ///< values of a head
   std::int64_t levels = 8;  ///< level weights of a head; the last is that of all older levels
+  double memory = 200;      ///< tokens in which the first head begins to forget all but 1/e
 
   [[nodiscard]] std::int64_t keys() const { return heads * d_k; }
   [[nodiscard]] std::int64_t values() const { return heads * d_v; }

@@ -54,9 +54,10 @@ std::string Configuration::line() const {
   s << " mixer=" << shape.mixer << " weighting=" << shape.weighting << " d_model=" << m.d_model
     << " heads=" << m.heads << " d_k=" << m.d_k << " d_v=" << m.d_v << " blocks=" << shape.blocks
     << " levels=" << m.levels << " random_count=" << t.random_count << " tied=" << shape.tied
-    << " batch=" << t.batch << " steps=" << t.steps << " warm_up=" << t.warm_up
-    << " learning_rate=" << t.learning_rate << " weight_decay=" << t.weight_decay
-    << " gradient_norm=" << t.gradient_norm << " test_instances=" << test_instances;
+    << " memory=" << m.memory << " batch=" << t.batch << " steps=" << t.steps
+    << " warm_up=" << t.warm_up << " learning_rate=" << t.learning_rate
+    << " weight_decay=" << t.weight_decay << " gradient_norm=" << t.gradient_norm
+    << " test_instances=" << test_instances;
   return s.str();
 }
 

@@ -18,13 +18,13 @@ void write_results(const std::string& path, const Configuration& c, std::int64_t
   const learning::TrainingOptions& t = c.training;
   std::ostringstream s;
   s.precision(6);
-  s << "task,mixer,weighting,levels,random_count,d_model,heads,key_size,expand,vocabulary,"
+  s << "task,mixer,weighting,levels,memory,random_count,d_model,heads,key_size,expand,vocabulary,"
        "length,first_length,items,batch,steps,"
        "learning_rate,seed,parameters,test_length,test_items,group,labels,loss,accuracy,seconds\n";
   for (const learning::Score& score : scores) {
     s << c.task << ',' << c.shape.mixer << ',' << c.shape.weighting << ',' << m.levels << ','
-      << t.random_count << ',' << m.d_model << ',' << m.heads << ',' << m.d_k << ','
-      << m.values() / m.d_model << ',' << c.shape.vocabulary << ',' << t.length << ','
+      << m.memory << ',' << t.random_count << ',' << m.d_model << ',' << m.heads << ',' << m.d_k
+      << ',' << m.values() / m.d_model << ',' << c.shape.vocabulary << ',' << t.length << ','
       << t.first_length << ',';
     for (std::size_t i = 0; i < t.items.size(); ++i) s << (i > 0 ? " " : "") << t.items[i];
     s << ',' << t.batch << ',' << t.steps << ',' << t.learning_rate << ',' << seed << ','

@@ -3,7 +3,7 @@
 #
 #   rows    columns whose values together name a row, for instance mixer,weighting
 #   column  the column whose values go across, or along the x axis
-#   value   the column with the number: loss or accuracy
+#   value   the column with the number: loss, accuracy or learning_rate
 #   where   conditions, for instance test_length=256,group=all
 #   form    table (Markdown) or points (for gnuplot: x mean interval, a block a row)
 #
@@ -24,10 +24,13 @@ function titled(name) {
   sub(/softmax one_state/, "softmax attention", name)
   sub(/softplus/, "softplus(L . dl)", name)
   sub(/one_state/, "one state", name)
-  # Of rows that end with levels and random_count.
-  sub(/one state [0-9]+ [01]$/, "one state", name)
-  if (sub(/ 1$/, " levels, random counts", name) || sub(/ 0$/, " levels", name)) {
-    sub(/ [0-9]+ levels/, ",&", name)
+  # Of rows that end with levels, random_count and memory.
+  if (match(name, / [0-9]+ [01] [0-9]+$/)) {
+    split(substr(name, RSTART + 1), number, " ")
+    name = substr(name, 1, RSTART - 1)
+    if (name !~ /one state/) name = name ", " number[1] " levels"
+    if (number[2]) name = name ", random counts"
+    if (number[3] != 200) name = name ", memory " number[3]
   }
   return name
 }
@@ -91,7 +94,9 @@ END {
   for (r = 1; r <= row_count; ++r) {
     printf "| %s |", titled(row_name[r])
     for (c = 1; c <= column_count; ++c) {
-      if ((row_name[r], column_name[c]) in count) {
+      if ((row_name[r], column_name[c]) in count && value == "learning_rate") {
+        printf " %g |", mean(row_name[r], column_name[c])
+      } else if ((row_name[r], column_name[c]) in count) {
         printf " %.*f ± %.*f |", digits, mean(row_name[r], column_name[c]), digits,
                interval(row_name[r], column_name[c])
       } else {
