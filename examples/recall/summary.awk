@@ -18,7 +18,7 @@ function interval(r, c,   n, m, square) {
   square = squares[r, c] - n * m * m
   return student(n - 1) * sqrt((square > 0 ? square : 0) / (n - 1) / n)
 }
-function titled(name) {
+function titled(name,   tail) {
   gsub(/gated_delta_net/, "Gated DeltaNet", name)
   gsub(/mamba2/, "Mamba-2", name)
   sub(/softmax one_state/, "softmax attention", name)
@@ -26,11 +26,11 @@ function titled(name) {
   sub(/one_state/, "one state", name)
   # Of rows that end with levels, random_count and memory.
   if (match(name, / [0-9]+ [01] [0-9]+$/)) {
-    split(substr(name, RSTART + 1), number, " ")
+    split(substr(name, RSTART + 1), tail, " ")
     name = substr(name, 1, RSTART - 1)
-    if (name !~ /one state/) name = name ", " number[1] " levels"
-    if (number[2]) name = name ", random counts"
-    if (number[3] != 200) name = name ", memory " number[3]
+    if (name !~ /one state/) name = name ", " tail[1] " levels"
+    if (tail[2]) name = name ", random counts"
+    if (tail[3] != 200) name = name ", memory " tail[3]
   }
   return name
 }
