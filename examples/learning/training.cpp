@@ -78,11 +78,14 @@ torch::Tensor is_right(const torch::Tensor& logits, const torch::Tensor& labels)
   return logits.argmax(1).eq(labels);
 }
 
-/// The length of a step's sequences, and how many of `items` fit there.
+/// Sequences of a length have their share of the items that those of full length have.
+Setting setting_of(const TrainingOptions& o, std::int64_t length, std::int64_t items) {
+  return {length, std::max<std::int64_t>(1, items * length / o.length)};
+}
+
 Setting setting_at(const TrainingOptions& o, std::int64_t step, std::int64_t items) {
   if (o.first_length == 0) return {o.length, items};
-  const std::int64_t length = growing_length(step, o.steps, o.first_length, o.length);
-  return {length, std::max<std::int64_t>(1, items * length / o.length)};
+  return setting_of(o, growing_length(step, o.steps, o.first_length, o.length), items);
 }
 
 }  // namespace
@@ -103,6 +106,12 @@ Training::Training(const Task& task, const ModelShape& shape, TrainingOptions op
   if (options_.first_length > 0 && !doubles_to(options_.first_length, options_.length)) {
     loglinear::detail::fail("first_length", options_.first_length, "0, or ", options_.length,
                             ", the length, over a power of two");
+  }
+  if (options_.first_length > 0) {
+    // Longer sequences are legal if the shortest are.
+    for (const std::int64_t items : options_.items) {
+      task.require_legal(setting_of(options_, options_.first_length, items));
+    }
   }
 }
 

@@ -55,7 +55,8 @@ class Training {
  public:
   /// Draws the weights from the seed. Trainings of one `identity` share all but the seed; a
   /// checkpoint is refused by a training of another. \throws std::invalid_argument for more workers
-  /// than sequences in a batch, and for a first length that does not double to the length
+  /// than sequences in a batch, and for a first length that does not double to the length or that
+  /// the task does not have
   Training(const Task& task, const ModelShape& shape, TrainingOptions options, std::int64_t seed,
            const std::string& identity, const Workers& workers = alone());
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Mean over seeds, with its 95 % interval (Student's t), of one number of the CSV that recall writes, by two of its properties.
+# Mean over seeds, with its 95 % interval (Student's t), of one number of the CSV that recall
+# writes, by two of its properties.
 #
 #   rows    columns whose values together name a row, for instance mixer,weighting
 #   column  the column whose values go across, or along the x axis

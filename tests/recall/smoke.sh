@@ -24,3 +24,5 @@ below 0.1 $small --mixer mamba2 --weighting softplus --steps 800
 below 0.1 $small --mixer mamba2 --weighting mlp --first-length 8 --steps 800
 "$program" $small --first-length 12 --out out > log 2>&1 && fail "12 does not double to 16"
 grep -q 'first_length is 12; it must be 0, or 16' log || fail "what is wrong: $(cat log)"
+"$program" $small --first-length 2 --out out > log 2>&1 && fail "a pair has four tokens"
+grep -q 'length is 2; it must be even and at least 4' log || fail "what is wrong: $(cat log)"
