@@ -7397,6 +7397,45 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/detail/base/alive.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_ALIVE_HPP
+#define LOGLINEAR_DETAIL_BASE_ALIVE_HPP
+
+namespace loglinear::detail {
+
+/// Throws std::invalid_argument for the use of an object that has been moved from.
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_moved_from(std::string_view object) {
+  fail(object, "moved from", "assigned to before it is used again");
+}
+
+/// A member by which an object knows that it has been moved from. An object that is moved to itself
+/// counts as moved from.
+class Alive {
+ public:
+  Alive() = default;
+  Alive(const Alive&) = default;
+  Alive(Alive&& other) noexcept : is_alive_(other.is_alive_) { other.is_alive_ = false; }
+  Alive& operator=(const Alive&) = default;
+  Alive& operator=(Alive&& other) noexcept {
+    is_alive_ = other.is_alive_;
+    other.is_alive_ = false;
+    return *this;
+  }
+
+  void require(std::string_view object) const {
+    if (!is_alive_) fail_moved_from(object);
+  }
+  [[nodiscard]] bool operator==(const Alive&) const = default;
+
+ private:
+  bool is_alive_ = true;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_ALIVE_HPP
+
 // ---- loglinear/detail/base/parts.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
@@ -7849,7 +7888,8 @@ class LevelStorage {
   }
 
   [[nodiscard]] bool operator==(const LevelStorage& other) const {
-    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
+    return fixed(*this) == fixed(other) && size() == other.size() &&
+           coefficients_ == other.coefficients_;
   }
 
  private:
@@ -8158,15 +8198,17 @@ class Levels {
 
 namespace loglinear::detail {
 
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
+/// The way to the levels of a LogLinearState, for what the library itself does with them. Throws
+/// for a state that has been moved from.
 struct LevelsOf {
   template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
+  [[nodiscard]] static auto& get(State& state) {
+    state.alive_.require("the state");
     return state.levels_;
   }
 };
 template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
+[[nodiscard]] auto& levels_of(State& state) {
   return LevelsOf::get(state);
 }
 
@@ -9144,8 +9186,8 @@ class LogLinearState {
 
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from may only be assigned to or
-  /// destroyed.
+  /// std::bad_alloc nothing is changed. A state that has been moved from refuses what needs levels,
+  /// with std::invalid_argument, until it is assigned to.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -9153,9 +9195,8 @@ class LogLinearState {
   LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
   /// \}
 
-  [[nodiscard]] int max_levels() const noexcept {
-    return levels_.max_levels();
-  }                                                                   ///< number of levels M
+  /// Number of levels M.
+  [[nodiscard]] int max_levels() const noexcept { return levels_.max_levels(); }
   [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
   [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
   /// Tokens pushed since construction or `reset`.
@@ -9166,7 +9207,6 @@ class LogLinearState {
   }
   /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
   [[nodiscard]] bool is_active(int level) const {
-    detail::require_between("level", level, 0, max_levels() - 1);
     return is_active_level(size(), level, max_levels());
   }
   /// The active levels, newest first, for range-for.
@@ -9176,7 +9216,7 @@ class LogLinearState {
   /// \throws std::invalid_argument unless 0 <= level < max_levels
   [[nodiscard]] ConstLevel level(int level) const& {
     detail::require_between("level", level, 0, max_levels() - 1);
-    return levels_.level(level);
+    return detail::levels_of(*this).level(level);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
@@ -9197,7 +9237,7 @@ class LogLinearState {
   void advance_to(std::uint64_t count) {
     const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");
-    levels_.advance_to(count);
+    detail::levels_of(*this).advance_to(count);
   }
 
   /// Adds a state of the same count, level by level. This joins consecutive parts of a stream that
@@ -9216,10 +9256,8 @@ class LogLinearState {
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
-    if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), size());
-    }
-    levels_.add(later.levels_);
+    if (later.size() != size()) detail::fail("size() of the state to add", later.size(), size());
+    detail::levels_of(*this).add(detail::levels_of(later));
   }
 
   /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
@@ -9240,7 +9278,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.admit(1, keys, values));
+        detail::levels_of(*this).push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -9255,9 +9293,10 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
-    levels_.undergo(transition);
-    levels_.defer(admitted.magnitude);
+    auto& levels = detail::levels_of(*this);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), 0);
+    levels.undergo(transition);
+    levels.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
@@ -9284,7 +9323,8 @@ class LogLinearState {
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
+      detail::read_levels(detail::levels_of(*this), query.data(), weights.data(),
+                          detail::as_writable_column(out));
     });
   }
 
@@ -9294,7 +9334,7 @@ class LogLinearState {
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
     const detail::FlushToZero<detail::Accumulator<Other>> flush;
     return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
-        levels_.template cast<Other>());
+        detail::levels_of(*this).template cast<Other>());
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -9306,7 +9346,7 @@ class LogLinearState {
     const Flush flush;
     Levels levels(max_levels(), d_k(), d_v());
     levels.replace(size, level_at);
-    levels_ = std::move(levels);
+    *this = LogLinearState(std::move(levels));
   }
 
   /// Whether shape, size and every coefficient are equal.
@@ -9323,7 +9363,7 @@ class LogLinearState {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    detail::Parts::visit(self.levels_, part);
+    detail::Parts::visit(detail::levels_of(self), part);
   }
 
   template <int Dim, class Derived, class Use>
@@ -9332,6 +9372,7 @@ class LogLinearState {
     detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
+  detail::Alive alive_{};
   Levels levels_;
 };
 
@@ -13198,24 +13239,19 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, the
-  /// biases of keys and queries become 0 if both stand where they began. Nothing throws after the
-  /// array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
+  /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
+  /// the array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
     parameters_.set(name, value);
-    if (name == "w_key.bias" || name == "w_query.bias") start_key_ = start_query_ = Scalar(0);
+    if (name == "w_key.bias") start_key_ = Scalar(0);
+    if (name == "w_query.bias") start_query_ = Scalar(0);
     if (!is_shared || !has_bias()) return;
     Scalar* const biases = parameters_.free_data() + layout_.free_end;
-    const auto stands = [&](const Scalar* bias, const Scalar& start) {
-      return std::all_of(bias, bias + layout_.d_k,
-                         [&](const Scalar& each) { return is_exactly(each, start); });
-    };
-    if (!stands(biases, start_key_) || !stands(biases + layout_.q, start_query_)) return;
-    std::fill_n(biases, layout_.d_k, Scalar(0));
-    std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
-    start_key_ = start_query_ = Scalar(0);
+    clear_start(biases, start_key_);
+    clear_start(biases + layout_.q, start_query_);
   }
   /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Read& w, Index from) const {
@@ -13270,6 +13306,13 @@ class Preparation {
     std::fill_n(biases, layout_.d_k, start_key_);
     std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
   }
+  /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
+  void clear_start(Scalar* bias, Scalar& start) {
+    const bool stands = std::all_of(bias, bias + layout_.d_k,
+                                    [&](const Scalar& each) { return is_exactly(each, start); });
+    if (stands) std::fill_n(bias, layout_.d_k, Scalar(0));
+    start = Scalar(0);
+  }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
@@ -13288,7 +13331,7 @@ class Preparation {
   Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
-  // Where the biases of keys and queries began; 0 once one of them has been set.
+  // Where the biases of keys and queries began; 0 once that one has been set.
   Scalar start_key_{0}, start_query_{0};
 };
 
@@ -15732,10 +15775,12 @@ class HeadParts {
     stream_.reset();
   }
   void advance_to(std::uint64_t count) {
+    require_alive();
     drop_staged();
     StreamParts::advance(stream_, count);
   }
   void restore(const Snapshot& moment) {
+    require_alive();
     moment.restore(stream_);
     drop_staged();
   }
@@ -15743,12 +15788,19 @@ class HeadParts {
   /// transitions; see `StreamPart`.
   template <class Product>
   void append(const HeadParts& later, const Product& product) {
+    require_alive();
     drop_staged();
-    StreamParts::append(stream_, later.stream_, product);
+    StreamParts::append(stream_, later.stream(), product);
   }
-  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  [[nodiscard]] const Stream& stream() const {
+    require_alive();
+    return stream_;
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream_.size(); }
+  [[nodiscard]] int max_levels() const noexcept { return stream_.max_levels(); }
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    require_alive();
     preparation_.set_weight(name, value);
     stepper_.settle();
     drop_staged();
@@ -15768,6 +15820,8 @@ class HeadParts {
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
 
+  /// \throws std::invalid_argument for a head that has been moved from
+  void require_alive() const { alive_.require("the layer"); }
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
@@ -15806,6 +15860,7 @@ class HeadParts {
 
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
+    require_alive();
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
                      preparation_.weight_count(), stream_.read_shape());
   }
@@ -15820,6 +15875,7 @@ class HeadParts {
   }
   [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
 
+  Alive alive_{};
   ReadOrder read_order_;
   double weight_scale_;
   Preparation preparation_;
@@ -15840,6 +15896,7 @@ class HeadParts {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
+    own.require_alive();
     part("", own.preparation_.parameters());
     part("state", own.stream_);
     double rate = own.learning_rate();
@@ -16486,6 +16543,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// Steps the weights by the staged gradient; `commit` follows, and writes the token as the old
   /// weights made it. \throws std::invalid_argument where no gradient is staged
   void learn() {
+    this->require_alive();
     if (!has_gradient_) fail("the staged gradient", "absent", "there: it is staged before");
     stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
     ++train_step_count_;
@@ -16493,6 +16551,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// Writes the staged token to the stream. \throws std::invalid_argument where none is staged
   void commit() {
+    this->require_alive();
     if (staged_ == Staged::nothing) fail_unstaged();
     drop_staged();
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
@@ -16503,6 +16562,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// workspace of another shape
   template <class In>
   void query(const In& x, Workspace& workspace) const {
+    this->require_alive();
     require_shape_of(workspace_, workspace);
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
@@ -16515,6 +16575,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// The same with each level read apart.
   template <class In>
   void query_levels(const In& x, Workspace& workspace, RowMajorMatrix<Scalar>& reads) const {
+    this->require_alive();
     require_shape_of(workspace_, workspace);
     const ReadRows<Scalar> rows = rows_of(reads, read_order_);
     copy_vector(x, "x", workspace.x);
@@ -16574,6 +16635,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// Looks at the inputs of a span to learn from, before it is read.
   template <class In>
   void look_at_span(const Eigen::MatrixBase<In>& x) {
+    this->require_alive();
     stepper_.look_at_rows(preparation_.parameters(),
                           checked_span<Scalar>(x, workspace_.x.size(), stream_.size()));
     drop_staged();
@@ -16581,6 +16643,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// One step against the gradient. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const SpanGradient<Scalar>& gradient) {
+    this->require_alive();
     stepper_.take(preparation_.parameters(), gradient.weights);
     drop_staged();
     ++train_step_count_;
@@ -16590,6 +16653,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
  private:
   /// Throws for the order `current_apart` of a head that was made for another: it lacks one weight.
   void require_order(ReadOrder order) const {
+    this->require_alive();
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
       fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
@@ -16617,6 +16681,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     has_gradient_ = true;
   }
   void require_staged(Staged expected) {
+    this->require_alive();
     if (staged_ != expected) fail_unstaged();
     if (!info_of(staged_order_).reads_written) {
       fail("the order of the staged token", name_of(staged_order_),
@@ -16870,8 +16935,8 @@ class OneHead {
   /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
   /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }
-  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
-  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  [[nodiscard]] std::uint64_t size() const noexcept { return head_.size(); }    ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return head_.max_levels(); }  ///< M
   /// Number of levels that hold a bucket.
   [[nodiscard]] int active_level_count() const noexcept {
     return loglinear::active_level_count(size(), max_levels());
@@ -16905,7 +16970,7 @@ class OneHead {
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
   /// The biases of keys and queries begin at constants that suit drawn weights; the first call for
-  /// w_key, w_value or w_query sets both to 0 if both still stand there. Allocates a copy.
+  /// w_key, w_value or w_query sets to 0 each of them that still stands there. Allocates a copy.
   /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
   /// finite; nothing is changed then
   template <class Derived>
@@ -17037,7 +17102,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// \name Copies and moves
   /// A copy that throws (the allocator, or a rule's own copy) changes nothing. A layer that has
-  /// been moved from, also by self-assignment, may only be assigned to or destroyed.
+  /// been moved from, also to itself, refuses every token and whatever else needs its state, with
+  /// std::invalid_argument, until it is assigned to.
   /// \{
   LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
   LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
@@ -17105,6 +17171,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
+    head_.require_alive();
     detail::copy_vector(y, "y", target_);
     detail::require_finite("y", target_);
     head_.stage(x, head_.training_order(), Base::Head::For::learning);
@@ -17292,6 +17359,7 @@ class ManyHeads {
   /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
   /// unless count >= size(); nothing is changed then
   void advance_to(std::uint64_t count) {
+    static_cast<void>(first());
     for (Layer& head : heads_) head.advance_to(count);
   }
 
@@ -17304,6 +17372,7 @@ class ManyHeads {
   /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
+    static_cast<void>(first());
     bool fits = moment.size() == heads_.size();
     for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
       fits = moment[h].reserve(heads_[h].as_head().stream());
@@ -17344,7 +17413,7 @@ class ManyHeads {
   [[nodiscard]] Index d_model() const noexcept { return out_.output_dim(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return out_.output_dim(); }  ///< d_model
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
+    return heads_.empty() ? 0 : first().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   /// Threads that the heads of a token run on: the smallest of the options' `threads`, the number
@@ -17359,7 +17428,7 @@ class ManyHeads {
   }
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] Vector state() const {
-    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
+    const Index size = first().max_levels() * first().key_rows() * d_v();
     Vector all(size * n_heads());
     for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
     return all;
@@ -17396,7 +17465,7 @@ class ManyHeads {
     }
   }
   [[nodiscard]] double learning_rate() const noexcept {
-    return heads_.front().learning_rate();
+    return heads_.empty() ? 0 : first().learning_rate();
   }  ///< of all heads and W_out
   /// Sets the learning rate of all heads and of W_out.
   /// \throws std::invalid_argument unless finite and >= 0
@@ -17414,8 +17483,13 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
+  /// The first head. \throws std::invalid_argument where this layer has been moved from
+  [[nodiscard]] const Layer& first() const {
+    if (heads_.empty()) detail::fail_moved_from("the layer");
+    return heads_.front();
+  }
   /// The length of one head's read.
-  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+  [[nodiscard]] Index d_v() const { return first().output_dim(); }
   /// The length of all heads' reads.
   [[nodiscard]] Index width() const { return n_heads() * d_v(); }
 
@@ -17423,8 +17497,9 @@ class ManyHeads {
   /// what the first failing head threw.
   template <class Work>
   void for_each_head(Work work) {
+    const Index columns = d_v();
     detail::parallel_for<Scalar>(n_heads(), threads_, [&](Index h) {
-      work(heads_[static_cast<std::size_t>(h)].as_head(), h * d_v());
+      work(heads_[static_cast<std::size_t>(h)].as_head(), h * columns);
     });
   }
 
@@ -17490,6 +17565,7 @@ class ManyHeads {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    static_cast<void>(own.first());
     for (int h = 0; h < own.n_heads(); ++h) {
       auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
@@ -17648,7 +17724,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's reads", workspace.reads.size(), this->width());
     detail::require_size("the workspace's output", workspace.output.size(), this->output_dim());
     for (int h = 0; h < this->n_heads(); ++h) {
       this->head(h).as_head().query(x, workspace.head);
@@ -17659,7 +17735,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Memory for it; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), detail::zeros<Scalar>(reads_.size()),
+    return {this->first().make_workspace(), detail::zeros<Scalar>(reads_.size()),
             detail::zeros<Scalar>(output_.size())};
   }
 
@@ -17668,8 +17744,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
+    const ReadOrder order = training_order();
     detail::load_vector(y, "y", target_);
-    stage(x, training_order(), Head::For::learning);
+    stage(x, order, Head::For::learning);
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
@@ -17773,9 +17850,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                   .seed = options.seed});
   }
 
-  [[nodiscard]] ReadOrder order() const { return heads_.front().read_order(); }
+  [[nodiscard]] ReadOrder order() const { return this->first().read_order(); }
   [[nodiscard]] ReadOrder training_order() const {
-    return heads_.front().as_head().training_order();
+    return this->first().as_head().training_order();
   }
   /// Every head prepares the token and reads. If one throws, none has changed.
   template <class In>
@@ -23669,7 +23746,7 @@ class Rewindable {
   }
 
   Rewindable(const Rewindable&) = default;  ///< allocates
-  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  Rewindable(Rewindable&&) = default;       ///< leaves one that refuses use until it is assigned to
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
@@ -23678,6 +23755,7 @@ class Rewindable {
   /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
   const Vector& forward(const In& x) {
+    if (snapshots_.empty()) detail::fail_moved_from("the stream");
     detail::load_vector(x, "x", x_);
     make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
@@ -23839,7 +23917,7 @@ class StreamPart {
   }
 
   StreamPart(const StreamPart&) = default;  ///< allocates
-  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart(StreamPart&&) = default;       ///< leaves one that refuses use until it is assigned to
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
 
@@ -23932,15 +24010,16 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// \throws std::invalid_argument as `forward`; no head is changed then
   template <class In>
   void write(const In& x) {
+    static_cast<void>(front());
     for (auto& head : heads_) head.stage(x);
     for (auto& head : heads_) head.commit();
   }
 
   [[nodiscard]] std::uint64_t first() const noexcept {
-    return heads_.front().first();
+    return heads_.empty() ? 0 : front().first();
   }  ///< tokens before the part
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
+    return heads_.empty() ? 0 : front().size();
   }  ///< tokens before it and in it
 
   /// Appends the part that follows this one.
@@ -23956,13 +24035,22 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
   /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
   /// number of heads
-  void append_to(Layer& stream) const { stream.append(heads_); }
+  void append_to(Layer& stream) const {
+    static_cast<void>(front());
+    stream.append(heads_);
+  }
 
  private:
   friend struct detail::Parts;
 
+  [[nodiscard]] const StreamPart<Head, product>& front() const {
+    if (heads_.empty()) detail::fail_moved_from("the part");
+    return heads_.front();
+  }
+
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
+    static_cast<void>(self.front());
     int h = 0;
     for (auto& head : self.heads_) part("head" + std::to_string(h++), head);
   }

@@ -135,11 +135,23 @@ TEST_CASE("Options that differ") {
   refuses_options(Layer(other), "read_order is \"after_push\"; it must be \"before_push\"");
   refuses_options(used<Layer>(options()).cast<double>(), "scalar is \"F64\"; it must be \"F32\"");
   refuses_options(
-      LinearAttention<GLA, float>({.inner = {.gate_bias = 3}, .d_model = 4, .d_k = 8, .d_v = 8}),
-      "level_weights is \"unit_weights\"; it must be \"normalized_mixture(lambda_init="
-      "0.2, tau=1)\"");
-  refuses_options(RecursiveLeastSquares<float>({.features = 3}),
-                  "type is \"RecursiveLeastSquares\"; it must be \"LogLinearAttention\"");
+      LinearAttention<GLA, float>({.inner = {.gate_bias = 3}, .d_model = 4, .d_k = 8, .d_v = 4}),
+      "max_levels is \"1\"; it must be \"5\"");
+}
+
+TEST_CASE("Steps and biases are named where one side has the default, too") {
+  Layer::Options plain_options = options();
+  plain_options.learning_rate = 0.1;  // plain steps, no biases
+  const std::string end = ", as in the object that loads it";
+  const std::string adam = "adam(beta1=0.9, beta2=0.999, epsilon=1e-08, clip=0)";
+  Layer::Options adam_options = plain_options, biased_options = plain_options;
+  adam_options.step = Step{.rule = StepRule::adam};
+  biased_options.bias = true;
+  Layer plain(plain_options), stepping(adam_options), biased(biased_options);
+  refuses(plain, Spoilt(stepping), "step is \"" + adam + "\"; it must be \"sgd\"" + end);
+  refuses(stepping, Spoilt(plain), "step is \"sgd\"; it must be \"" + adam + "\"" + end);
+  refuses(plain, Spoilt(biased), "bias is \"true\"; it must be \"false\"" + end);
+  refuses(biased, Spoilt(plain), "bias is \"false\"; it must be \"true\"" + end);
 }
 
 TEST_CASE("A last level that does something else when it is full") {
@@ -158,16 +170,16 @@ TEST_CASE("A last level that does something else when it is full") {
     refuses(layer, Spoilt(one), what + end);
     refuses(layer, Spoilt(other), what_other + end);
   };
-  refuses_both(folds, forgets, "last_level is \"forget\"; it must not be recorded", halves,
-               "last_level is \"halve\"; it must not be recorded");
-  refuses_both(forgets, folds, "last_level is not recorded; it must be \"forget\"", halves,
+  refuses_both(folds, forgets, "last_level is \"forget\"; it must be \"fold\"", halves,
+               "last_level is \"halve\"; it must be \"fold\"");
+  refuses_both(forgets, folds, "last_level is \"fold\"; it must be \"forget\"", halves,
                "last_level is \"halve\"; it must be \"forget\"");
-  refuses_both(halves, folds, "last_level is not recorded; it must be \"halve\"", forgets,
+  refuses_both(halves, folds, "last_level is \"fold\"; it must be \"halve\"", forgets,
                "last_level is \"forget\"; it must be \"halve\"");
   LogLinearState<float> plain(5, 8, 4);
   const LogLinearState<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::forget>
       windowed(5, 8, 4);
-  refuses(plain, Spoilt(windowed), "last_level is \"forget\"; it must not be recorded" + end);
+  refuses(plain, Spoilt(windowed), "last_level is \"forget\"; it must be \"fold\"" + end);
 }
 
 TEST_CASE("Tensors missing, too many, of another dtype or shape") {

@@ -88,7 +88,7 @@ refuses() {
 refuses 'task.horizon is "1"; it must be "2"' --horizon 2
 refuses 'task.inner is .*; it must be "log_linear(gla' --inner gla
 refuses 'task.scalar is "double"; it must be "float"' --scalar float
-refuses 'task.features is not recorded; it must be "t"' --feature t
+refuses 'task.features is absent; it must be "t"' --feature t
 refuses 's: cannot take both' --save s --predictions s
 refuses 'short.csv: is the input itself' --save ./short.csv
 expect 2 '--save-every needs --save' short.csv --save-every 10

@@ -31,11 +31,20 @@
 
 namespace loglinear {
 
-/// Names of options and their values as text, in order. An option without text is not recorded, and
-/// a file that has it is refused.
+/// Names of options and their values as text, in the order in which a file is compared with them:
+/// sizes come before what depends on them. An option without text is not recorded, and a file that
+/// has it is refused.
 using Configuration = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {
+
+/// What it means for an option of a layer not to be recorded; empty where it has no default.
+[[nodiscard]] inline std::string_view default_of(std::string_view option) {
+  return option == "step"         ? "sgd"
+         : option == "bias"       ? "false"
+         : option == "last_level" ? "fold"
+                                  : "";
+}
 
 template <class Value>
 concept HasText = requires(const Value& value) {
@@ -100,12 +109,12 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
   return {{"type", "LogLinearAttention"},
           {"scalar", std::string(name_of(dtype_of<Scalar>()))},
           {"levels", std::string(name_of(dtype_of<Stored>()))},
-          {"inner", detail::text_of(layer.inner())},
-          {"level_weights", detail::text_of(layer.level_weights())},
           {"d_model", std::to_string(layer.d_model())},
           {"d_k", std::to_string(layer.d_k())},
           {"d_v", std::to_string(layer.output_dim())},
           {"max_levels", std::to_string(layer.max_levels())},
+          {"inner", detail::text_of(layer.inner())},
+          {"level_weights", detail::text_of(layer.level_weights())},
           {"read_order", detail::text_of(layer.read_order())},
           {"last_level", detail::text_of(Overflow)},
           {"step", detail::text_of(layer.step())},

@@ -96,7 +96,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// \name Copies and moves
   /// A copy that throws (the allocator, or a rule's own copy) changes nothing. A layer that has
-  /// been moved from, also by self-assignment, may only be assigned to or destroyed.
+  /// been moved from, also to itself, refuses every token and whatever else needs its state, with
+  /// std::invalid_argument, until it is assigned to.
   /// \{
   LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
   LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
@@ -164,6 +165,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
+    head_.require_alive();
     detail::copy_vector(y, "y", target_);
     detail::require_finite("y", target_);
     head_.stage(x, head_.training_order(), Base::Head::For::learning);

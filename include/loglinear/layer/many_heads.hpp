@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "loglinear/detail/base/alive.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
@@ -49,6 +50,7 @@ class ManyHeads {
   /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
   /// unless count >= size(); nothing is changed then
   void advance_to(std::uint64_t count) {
+    static_cast<void>(first());
     for (Layer& head : heads_) head.advance_to(count);
   }
 
@@ -61,6 +63,7 @@ class ManyHeads {
   /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
+    static_cast<void>(first());
     bool fits = moment.size() == heads_.size();
     for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
       fits = moment[h].reserve(heads_[h].as_head().stream());
@@ -101,7 +104,7 @@ class ManyHeads {
   [[nodiscard]] Index d_model() const noexcept { return out_.output_dim(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return out_.output_dim(); }  ///< d_model
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
+    return heads_.empty() ? 0 : first().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   /// Threads that the heads of a token run on: the smallest of the options' `threads`, the number
@@ -116,7 +119,7 @@ class ManyHeads {
   }
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] Vector state() const {
-    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
+    const Index size = first().max_levels() * first().key_rows() * d_v();
     Vector all(size * n_heads());
     for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
     return all;
@@ -153,7 +156,7 @@ class ManyHeads {
     }
   }
   [[nodiscard]] double learning_rate() const noexcept {
-    return heads_.front().learning_rate();
+    return heads_.empty() ? 0 : first().learning_rate();
   }  ///< of all heads and W_out
   /// Sets the learning rate of all heads and of W_out.
   /// \throws std::invalid_argument unless finite and >= 0
@@ -171,8 +174,13 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
+  /// The first head. \throws std::invalid_argument where this layer has been moved from
+  [[nodiscard]] const Layer& first() const {
+    if (heads_.empty()) detail::fail_moved_from("the layer");
+    return heads_.front();
+  }
   /// The length of one head's read.
-  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+  [[nodiscard]] Index d_v() const { return first().output_dim(); }
   /// The length of all heads' reads.
   [[nodiscard]] Index width() const { return n_heads() * d_v(); }
 
@@ -180,8 +188,9 @@ class ManyHeads {
   /// what the first failing head threw.
   template <class Work>
   void for_each_head(Work work) {
+    const Index columns = d_v();
     detail::parallel_for<Scalar>(n_heads(), threads_, [&](Index h) {
-      work(heads_[static_cast<std::size_t>(h)].as_head(), h * d_v());
+      work(heads_[static_cast<std::size_t>(h)].as_head(), h * columns);
     });
   }
 
@@ -247,6 +256,7 @@ class ManyHeads {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    static_cast<void>(own.first());
     for (int h = 0; h < own.n_heads(); ++h) {
       auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);

@@ -143,7 +143,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's reads", workspace.reads.size(), this->width());
     detail::require_size("the workspace's output", workspace.output.size(), this->output_dim());
     for (int h = 0; h < this->n_heads(); ++h) {
       this->head(h).as_head().query(x, workspace.head);
@@ -154,7 +154,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Memory for it; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), detail::zeros<Scalar>(reads_.size()),
+    return {this->first().make_workspace(), detail::zeros<Scalar>(reads_.size()),
             detail::zeros<Scalar>(output_.size())};
   }
 
@@ -163,8 +163,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
+    const ReadOrder order = training_order();
     detail::load_vector(y, "y", target_);
-    stage(x, training_order(), Head::For::learning);
+    stage(x, order, Head::For::learning);
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
@@ -268,9 +269,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                   .seed = options.seed});
   }
 
-  [[nodiscard]] ReadOrder order() const { return heads_.front().read_order(); }
+  [[nodiscard]] ReadOrder order() const { return this->first().read_order(); }
   [[nodiscard]] ReadOrder training_order() const {
-    return heads_.front().as_head().training_order();
+    return this->first().as_head().training_order();
   }
   /// Every head prepares the token and reads. If one throws, none has changed.
   template <class In>

@@ -148,8 +148,8 @@ class OneHead {
   /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
   /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }
-  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
-  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  [[nodiscard]] std::uint64_t size() const noexcept { return head_.size(); }    ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return head_.max_levels(); }  ///< M
   /// Number of levels that hold a bucket.
   [[nodiscard]] int active_level_count() const noexcept {
     return loglinear::active_level_count(size(), max_levels());
@@ -183,7 +183,7 @@ class OneHead {
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
   /// The biases of keys and queries begin at constants that suit drawn weights; the first call for
-  /// w_key, w_value or w_query sets both to 0 if both still stand there. Allocates a copy.
+  /// w_key, w_value or w_query sets to 0 each of them that still stands there. Allocates a copy.
   /// \throws std::invalid_argument for an unknown name, another shape or coefficients that are not
   /// finite; nothing is changed then
   template <class Derived>

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "loglinear/detail/base/alive.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/narrow.hpp"
@@ -103,8 +104,8 @@ class LogLinearState {
 
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from may only be assigned to or
-  /// destroyed.
+  /// std::bad_alloc nothing is changed. A state that has been moved from refuses what needs levels,
+  /// with std::invalid_argument, until it is assigned to.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -112,9 +113,8 @@ class LogLinearState {
   LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
   /// \}
 
-  [[nodiscard]] int max_levels() const noexcept {
-    return levels_.max_levels();
-  }                                                                   ///< number of levels M
+  /// Number of levels M.
+  [[nodiscard]] int max_levels() const noexcept { return levels_.max_levels(); }
   [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
   [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
   /// Tokens pushed since construction or `reset`.
@@ -125,7 +125,6 @@ class LogLinearState {
   }
   /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
   [[nodiscard]] bool is_active(int level) const {
-    detail::require_between("level", level, 0, max_levels() - 1);
     return is_active_level(size(), level, max_levels());
   }
   /// The active levels, newest first, for range-for.
@@ -135,7 +134,7 @@ class LogLinearState {
   /// \throws std::invalid_argument unless 0 <= level < max_levels
   [[nodiscard]] ConstLevel level(int level) const& {
     detail::require_between("level", level, 0, max_levels() - 1);
-    return levels_.level(level);
+    return detail::levels_of(*this).level(level);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
@@ -156,7 +155,7 @@ class LogLinearState {
   void advance_to(std::uint64_t count) {
     const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");
-    levels_.advance_to(count);
+    detail::levels_of(*this).advance_to(count);
   }
 
   /// Adds a state of the same count, level by level. This joins consecutive parts of a stream that
@@ -175,10 +174,8 @@ class LogLinearState {
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
-    if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), size());
-    }
-    levels_.add(later.levels_);
+    if (later.size() != size()) detail::fail("size() of the state to add", later.size(), size());
+    detail::levels_of(*this).add(detail::levels_of(later));
   }
 
   /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
@@ -199,7 +196,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.admit(1, keys, values));
+        detail::levels_of(*this).push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -214,9 +211,10 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
-    levels_.undergo(transition);
-    levels_.defer(admitted.magnitude);
+    auto& levels = detail::levels_of(*this);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), 0);
+    levels.undergo(transition);
+    levels.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
@@ -243,7 +241,8 @@ class LogLinearState {
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
+      detail::read_levels(detail::levels_of(*this), query.data(), weights.data(),
+                          detail::as_writable_column(out));
     });
   }
 
@@ -253,7 +252,7 @@ class LogLinearState {
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
     const detail::FlushToZero<detail::Accumulator<Other>> flush;
     return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
-        levels_.template cast<Other>());
+        detail::levels_of(*this).template cast<Other>());
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -265,7 +264,7 @@ class LogLinearState {
     const Flush flush;
     Levels levels(max_levels(), d_k(), d_v());
     levels.replace(size, level_at);
-    levels_ = std::move(levels);
+    *this = LogLinearState(std::move(levels));
   }
 
   /// Whether shape, size and every coefficient are equal.
@@ -282,7 +281,7 @@ class LogLinearState {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    detail::Parts::visit(self.levels_, part);
+    detail::Parts::visit(detail::levels_of(self), part);
   }
 
   template <int Dim, class Derived, class Use>
@@ -291,6 +290,7 @@ class LogLinearState {
     detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
+  detail::Alive alive_{};
   Levels levels_;
 };
 

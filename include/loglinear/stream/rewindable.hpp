@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "loglinear/detail/base/alive.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/types.hpp"
@@ -66,7 +67,7 @@ class Rewindable {
   }
 
   Rewindable(const Rewindable&) = default;  ///< allocates
-  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  Rewindable(Rewindable&&) = default;       ///< leaves one that refuses use until it is assigned to
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
@@ -75,6 +76,7 @@ class Rewindable {
   /// \throws std::invalid_argument as the layer; nothing is changed then
   template <class In>
   const Vector& forward(const In& x) {
+    if (snapshots_.empty()) detail::fail_moved_from("the stream");
     detail::load_vector(x, "x", x_);
     make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));

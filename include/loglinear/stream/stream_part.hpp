@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "loglinear/detail/base/alive.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
@@ -63,7 +64,7 @@ class StreamPart {
   }
 
   StreamPart(const StreamPart&) = default;  ///< allocates
-  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart(StreamPart&&) = default;       ///< leaves one that refuses use until it is assigned to
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
 
@@ -156,15 +157,16 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// \throws std::invalid_argument as `forward`; no head is changed then
   template <class In>
   void write(const In& x) {
+    static_cast<void>(front());
     for (auto& head : heads_) head.stage(x);
     for (auto& head : heads_) head.commit();
   }
 
   [[nodiscard]] std::uint64_t first() const noexcept {
-    return heads_.front().first();
+    return heads_.empty() ? 0 : front().first();
   }  ///< tokens before the part
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
+    return heads_.empty() ? 0 : front().size();
   }  ///< tokens before it and in it
 
   /// Appends the part that follows this one.
@@ -180,13 +182,22 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
   /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
   /// number of heads
-  void append_to(Layer& stream) const { stream.append(heads_); }
+  void append_to(Layer& stream) const {
+    static_cast<void>(front());
+    stream.append(heads_);
+  }
 
  private:
   friend struct detail::Parts;
 
+  [[nodiscard]] const StreamPart<Head, product>& front() const {
+    if (heads_.empty()) detail::fail_moved_from("the part");
+    return heads_.front();
+  }
+
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
+    static_cast<void>(self.front());
     int h = 0;
     for (auto& head : self.heads_) part("head" + std::to_string(h++), head);
   }

@@ -133,11 +133,15 @@ class PartReader {
     for (const auto& [option, value] : wanted) {
       const auto found = tensors.metadata.find(scope + option);
       if (found == tensors.metadata.end() ? value.empty() : found->second == value) continue;
-      const std::string there =
-          found == tensors.metadata.end() ? "not recorded" : in_quotes(found->second);
-      const std::string legal = value.empty() ? "not be recorded" : "be " + in_quotes(value);
-      refuse(tensors.source, scope + option + " is " + there + "; it must " + legal +
-                                 ", as in the object that loads it");
+      const std::string unless_recorded(default_of(option));
+      const auto text = [&](bool is_recorded, const std::string& value) {
+        if (is_recorded) return in_quotes(value);
+        return unless_recorded.empty() ? "absent" : in_quotes(unless_recorded);
+      };
+      const bool is_there = found != tensors.metadata.end();
+      refuse(tensors.source, scope + option + " is " +
+                                 text(is_there, is_there ? found->second : "") + "; it must be " +
+                                 text(!value.empty(), value) + ", as in the object that loads it");
     }
   }
 

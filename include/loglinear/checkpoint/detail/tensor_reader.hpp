@@ -105,7 +105,8 @@ template <class Bytes>
   const std::uint64_t rest = bytes.size() - 8;
   if (length > rest || length > longest_header) {
     refuse(source, "the header's length is " + std::to_string(length) +
-                       "; it must be at most 100000000 and fit in the file of " + size + " bytes");
+                       "; it must be at most 100000000 and fit in the file of " + size +
+                       " bytes: this is no safetensors file, or a damaged one");
   }
   std::string text(length, '\0');
   bytes.read(8, std::as_writable_bytes(std::span(text)));

@@ -94,6 +94,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// Steps the weights by the staged gradient; `commit` follows, and writes the token as the old
   /// weights made it. \throws std::invalid_argument where no gradient is staged
   void learn() {
+    this->require_alive();
     if (!has_gradient_) fail("the staged gradient", "absent", "there: it is staged before");
     stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
     ++train_step_count_;
@@ -101,6 +102,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// Writes the staged token to the stream. \throws std::invalid_argument where none is staged
   void commit() {
+    this->require_alive();
     if (staged_ == Staged::nothing) fail_unstaged();
     drop_staged();
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
@@ -111,6 +113,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// workspace of another shape
   template <class In>
   void query(const In& x, Workspace& workspace) const {
+    this->require_alive();
     require_shape_of(workspace_, workspace);
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
@@ -123,6 +126,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// The same with each level read apart.
   template <class In>
   void query_levels(const In& x, Workspace& workspace, RowMajorMatrix<Scalar>& reads) const {
+    this->require_alive();
     require_shape_of(workspace_, workspace);
     const ReadRows<Scalar> rows = rows_of(reads, read_order_);
     copy_vector(x, "x", workspace.x);
@@ -182,6 +186,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// Looks at the inputs of a span to learn from, before it is read.
   template <class In>
   void look_at_span(const Eigen::MatrixBase<In>& x) {
+    this->require_alive();
     stepper_.look_at_rows(preparation_.parameters(),
                           checked_span<Scalar>(x, workspace_.x.size(), stream_.size()));
     drop_staged();
@@ -189,6 +194,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// One step against the gradient. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const SpanGradient<Scalar>& gradient) {
+    this->require_alive();
     stepper_.take(preparation_.parameters(), gradient.weights);
     drop_staged();
     ++train_step_count_;
@@ -198,6 +204,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
  private:
   /// Throws for the order `current_apart` of a head that was made for another: it lacks one weight.
   void require_order(ReadOrder order) const {
+    this->require_alive();
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
       fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
@@ -225,6 +232,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     has_gradient_ = true;
   }
   void require_staged(Staged expected) {
+    this->require_alive();
     if (staged_ != expected) fail_unstaged();
     if (!info_of(staged_order_).reads_written) {
       fail("the order of the staged token", name_of(staged_order_),

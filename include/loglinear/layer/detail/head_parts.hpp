@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "loglinear/detail/base/alive.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/parts.hpp"
@@ -65,10 +66,12 @@ class HeadParts {
     stream_.reset();
   }
   void advance_to(std::uint64_t count) {
+    require_alive();
     drop_staged();
     StreamParts::advance(stream_, count);
   }
   void restore(const Snapshot& moment) {
+    require_alive();
     moment.restore(stream_);
     drop_staged();
   }
@@ -76,12 +79,19 @@ class HeadParts {
   /// transitions; see `StreamPart`.
   template <class Product>
   void append(const HeadParts& later, const Product& product) {
+    require_alive();
     drop_staged();
-    StreamParts::append(stream_, later.stream_, product);
+    StreamParts::append(stream_, later.stream(), product);
   }
-  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  [[nodiscard]] const Stream& stream() const {
+    require_alive();
+    return stream_;
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream_.size(); }
+  [[nodiscard]] int max_levels() const noexcept { return stream_.max_levels(); }
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    require_alive();
     preparation_.set_weight(name, value);
     stepper_.settle();
     drop_staged();
@@ -101,6 +111,8 @@ class HeadParts {
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
 
+  /// \throws std::invalid_argument for a head that has been moved from
+  void require_alive() const { alive_.require("the layer"); }
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
@@ -139,6 +151,7 @@ class HeadParts {
 
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
+    require_alive();
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
                      preparation_.weight_count(), stream_.read_shape());
   }
@@ -153,6 +166,7 @@ class HeadParts {
   }
   [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
 
+  Alive alive_{};
   ReadOrder read_order_;
   double weight_scale_;
   Preparation preparation_;
@@ -173,6 +187,7 @@ class HeadParts {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
+    own.require_alive();
     part("", own.preparation_.parameters());
     part("state", own.stream_);
     double rate = own.learning_rate();

@@ -125,24 +125,19 @@ class Preparation {
     }
     if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
   }
-  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, the
-  /// biases of keys and queries become 0 if both stand where they began. Nothing throws after the
-  /// array has changed.
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
+  /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
+  /// the array has changed.
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
     parameters_.set(name, value);
-    if (name == "w_key.bias" || name == "w_query.bias") start_key_ = start_query_ = Scalar(0);
+    if (name == "w_key.bias") start_key_ = Scalar(0);
+    if (name == "w_query.bias") start_query_ = Scalar(0);
     if (!is_shared || !has_bias()) return;
     Scalar* const biases = parameters_.free_data() + layout_.free_end;
-    const auto stands = [&](const Scalar* bias, const Scalar& start) {
-      return std::all_of(bias, bias + layout_.d_k,
-                         [&](const Scalar& each) { return is_exactly(each, start); });
-    };
-    if (!stands(biases, start_key_) || !stands(biases + layout_.q, start_query_)) return;
-    std::fill_n(biases, layout_.d_k, Scalar(0));
-    std::fill_n(biases + layout_.q, layout_.d_k, Scalar(0));
-    start_key_ = start_query_ = Scalar(0);
+    clear_start(biases, start_key_);
+    clear_start(biases + layout_.q, start_query_);
   }
   /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Read& w, Index from) const {
@@ -197,6 +192,13 @@ class Preparation {
     std::fill_n(biases, layout_.d_k, start_key_);
     std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
   }
+  /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
+  void clear_start(Scalar* bias, Scalar& start) {
+    const bool stands = std::all_of(bias, bias + layout_.d_k,
+                                    [&](const Scalar& each) { return is_exactly(each, start); });
+    if (stands) std::fill_n(bias, layout_.d_k, Scalar(0));
+    start = Scalar(0);
+  }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
@@ -215,7 +217,7 @@ class Preparation {
   Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
-  // Where the biases of keys and queries began; 0 once one of them has been set.
+  // Where the biases of keys and queries began; 0 once that one has been set.
   Scalar start_key_{0}, start_query_{0};
 };
 

@@ -101,7 +101,8 @@ class LevelStorage {
   }
 
   [[nodiscard]] bool operator==(const LevelStorage& other) const {
-    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
+    return fixed(*this) == fixed(other) && size() == other.size() &&
+           coefficients_ == other.coefficients_;
   }
 
  private:

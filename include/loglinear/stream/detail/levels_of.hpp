@@ -4,15 +4,17 @@
 
 namespace loglinear::detail {
 
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
+/// The way to the levels of a LogLinearState, for what the library itself does with them. Throws
+/// for a state that has been moved from.
 struct LevelsOf {
   template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
+  [[nodiscard]] static auto& get(State& state) {
+    state.alive_.require("the state");
     return state.levels_;
   }
 };
 template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
+[[nodiscard]] auto& levels_of(State& state) {
   return LevelsOf::get(state);
 }
 
