@@ -360,5 +360,17 @@ TEST_CASE("The pullback of a cascade is that of its last estimates, or changes n
   CHECK(test::error_of(
             [&] { small.pull_back(test::Matrix<double>::Constant(4, 2, 1e308), d_moved); }) != "");
   CHECK((d_moved.isZero(0) && small.d_kappa() == 0 && small.d_prior().isZero(0)));
+  // Gradients of the reads that are finite, beside one of kappa that is not.
+  CascadeReadout<> far({.outputs = 1, .max_levels = 4, .prior = 1e300});
+  test::Matrix<double> far_reads = test::Matrix<double>::Zero(4, 2);
+  far_reads(3, 1) = 1e10;
+  far.estimate(far_reads);
+  test::Matrix<double> d_far = test::Matrix<double>::Zero(4, 1), d_far_reads(4, 2);
+  d_far(3, 0) = 1e19;
+  d_far_reads.setConstant(7);
+  const std::string error = test::error_of([&] { far.pull_back(d_far, d_far_reads); });
+  CAPTURE(error, d_far_reads);
+  CHECK(error.find("the gradient of kappa") != error.npos);
+  CHECK(d_far_reads.isZero(0));
   CHECK((readout.d_kappa() == d_kappa && readout.d_prior() == d_prior));
 }

@@ -47,6 +47,7 @@ TEST_CASE("The summary of a log-linear layer says what it is made of") {
         "sizes           d_model 5, d_k 3, d_v 2\n"
         "levels          7 of 3 x 2\n"
         "read order      current_apart\n"
+        "learning        normalized, rate 0.02, without biases\n"
         "parameters      85\n"
         "memory          680 bytes of weights, 336 bytes of levels\n");
   CHECK(summary(layer).find(bytes_of_levels(layer, sizeof(double))) != std::string::npos);
@@ -68,18 +69,25 @@ TEST_CASE("The summary of several heads counts all of them, W_out too") {
   const std::string text = summary(layer);
   // Each head has 3 + 2 + 3 + 1 rows of 6, W_out has 6 rows of 5 x 2.
   CHECK(text.starts_with("heads           5\nrule            gla\n"));
+  CHECK(text.find("bound           always\n") != std::string::npos);
   CHECK(text.find("parameters      330\n") != std::string::npos);
   CHECK(text.find("1320 bytes of weights, " + bytes_of_levels(layer, sizeof(float))) !=
         std::string::npos);
 }
 
 TEST_CASE("A layer chosen at run time has the summary of its mode") {
-  const auto layer = make_attention<float>(
-      {.d_model = 6, .n_heads = 2, .d_k = 3, .d_v = 2, .mode = LogLinear{.inner = GLA{}}});
+  const auto layer = make_attention<float>({.d_model = 6,
+                                            .n_heads = 2,
+                                            .d_k = 3,
+                                            .d_v = 2,
+                                            .mode = LogLinear{.inner = GLA{}},
+                                            .learning_rate = 0.25,
+                                            .bias = true});
   const std::string text = summary(*layer);
   CHECK(text.starts_with("heads           2\nmode            log_linear(gla)\n"));
   CHECK(text.find("sizes           d_model 6, d_k 3, d_v 2\n") != std::string::npos);
-  CHECK(text.find("read order      after_push\n") != std::string::npos);
+  CHECK(text.find("read order      after_push\nlearning        sgd, rate 0.25, with biases\n"
+                  "bound           always\n") != std::string::npos);
   CHECK(text.find(bytes_of_levels(*layer, sizeof(float))) != std::string::npos);
 }
 

@@ -81,9 +81,6 @@ template <class... Rules>
 [[nodiscard]] inline std::string text_of(ReadOrder order) {
   return std::string(name_of(order));
 }
-[[nodiscard]] inline std::string text_of(OutputBound bound) {
-  return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
-}
 
 /// A step rule with its numbers; empty for plain gradient descent without clipping.
 [[nodiscard]] inline std::string text_of(const Step& step) {
@@ -126,7 +123,7 @@ template <class Layer>
 [[nodiscard]] Configuration configuration_of(const MultiHeadAttention<Layer>& layer) {
   return {{"type", "MultiHeadAttention"},
           {"n_heads", std::to_string(layer.n_heads())},
-          {"bound", detail::text_of(layer.bound())}};
+          {"bound", std::string(name_of(layer.bound()))}};
 }
 
 /// The options of a readout.

@@ -138,8 +138,8 @@ class ManyHeads {
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] MatrixView weight(std::string_view name) const& {
-    const auto [index, rest] = split(name);
-    return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
+    const auto [index, rest] = detail::head_of(name, heads_.size());
+    return index ? heads_[*index].weight(rest) : out_.weights().get(rest);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return weight(name); }
@@ -148,11 +148,11 @@ class ManyHeads {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     Flush flush;
-    const auto [index, rest] = split(name);
-    if (index < 0) {
-      out_.weights().set(rest, value);
+    const auto [index, rest] = detail::head_of(name, heads_.size());
+    if (index) {
+      heads_[*index].set_weight(rest, value);
     } else {
-      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
+      out_.weights().set(rest, value);
     }
   }
   [[nodiscard]] double learning_rate() const noexcept {
@@ -266,15 +266,6 @@ class ManyHeads {
     part("", own.out_.weights());
     part("w_out", own.out_.stepper());
     if constexpr (detail::is_written<Self>) own.out_.stepper().set_rate(own.learning_rate());
-  }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
   }
 
   int threads_;

@@ -63,7 +63,14 @@ template <class Layer>
   return count;
 }
 
-/// What one head is: rule, level weights, sizes and levels.
+/// How a layer learns: step rule, learning rate, biases.
+[[nodiscard]] inline std::string summary_of_learning(const Step& step, double rate, bool bias) {
+  return summary_line("learning", std::string(name_of(step.rule)) + ", rate " +
+                                      value_to_text(rate) + (bias ? ", with" : ", without") +
+                                      " biases");
+}
+
+/// What one head is: rule, level weights, sizes, levels and learning.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary_of_head(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& head) {
@@ -75,7 +82,8 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
          summary_line("levels", std::to_string(head.max_levels()) + " of " +
                                     std::to_string(head.key_rows()) + " x " +
                                     std::to_string(head.output_dim())) +
-         summary_line("read order", std::string(name_of(head.read_order())));
+         summary_line("read order", std::string(name_of(head.read_order()))) +
+         summary_of_learning(head.step(), head.learning_rate(), head.has_bias());
 }
 
 /// What a layer takes: the numbers of its weights, and the bytes of weights and levels.
@@ -95,10 +103,11 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
 
 }  // namespace detail
 
-/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, the number of its
-/// parameters, and the bytes of its weights and of its levels when all of them are filled. Memory
-/// for work is not counted. A rule of your own appears under the name and hyperparameters that it
-/// gives itself, see hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
+/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, step rule with
+/// learning rate and biases, where several heads are bounded, the number of its parameters, and the
+/// bytes of its weights and of its levels when all of them are filled. Memory for work is not
+/// counted. A rule of your own appears under the name and hyperparameters that it gives itself, see
+/// hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
@@ -113,6 +122,7 @@ template <class Layer>
   const auto heads = static_cast<std::size_t>(layer.n_heads());
   return detail::summary_line("heads", std::to_string(heads)) +
          detail::summary_of_head(layer.head(0)) +
+         detail::summary_line("bound", std::string(name_of(layer.bound()))) +
          detail::summary_of_memory(detail::parameter_count(layer), sizeof(typename Layer::Scalar),
                                    heads * detail::level_bytes(layer.head(0)));
 }
@@ -122,6 +132,7 @@ template <class Layer>
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
+  const detail::Learning learning(config);
   const auto level_numbers = static_cast<std::size_t>(layer.state().size());
   return detail::summary_line("heads", std::to_string(config.n_heads)) +
          detail::summary_line("mode", detail::value_to_text(config.mode)) +
@@ -129,6 +140,9 @@ template <class Scalar>
                                            std::to_string(config.d_k) + ", d_v " +
                                            std::to_string(config.d_v)) +
          detail::summary_line("read order", std::string(name_of(config.read_order))) +
+         detail::summary_of_learning(learning.step, layer.learning_rate(), learning.bias) +
+         detail::summary_line(
+             "bound", std::string(name_of(config.bound.value_or(output_bound_of(config.mode))))) +
          detail::summary_of_memory(detail::parameter_count(layer), sizeof(Scalar),
                                    level_numbers * sizeof(Scalar));
 }

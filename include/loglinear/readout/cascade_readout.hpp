@@ -145,8 +145,7 @@ class CascadeReadout {
   /// where g_l is the gradient with respect to e_l.
   /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
   /// \param d_reads      M x (outputs + 1), overwritten
-  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then,
-  /// unless only the gradient of kappa or of the prior is not finite
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {
@@ -173,8 +172,11 @@ class CascadeReadout {
       out(l, m) = d_total;
       d_kappa += d_total;
     }
-    if (!detail::all_finite(out)) {
+    const bool is_finite = detail::all_finite(out);
+    if (!is_finite || !detail::all_finite(next_d_prior_) || !detail::is_finite(d_kappa)) {
       out.setZero();
+    }
+    if (!is_finite) {
       detail::fail("the gradient of the reads", "beyond the range of the scalar type", "finite");
     }
     detail::require_finite("the gradient of the prior", next_d_prior_);

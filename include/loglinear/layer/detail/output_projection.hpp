@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
 #define LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
 
+#include <string_view>
+
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/types.hpp"
@@ -19,6 +21,11 @@ enum class OutputBound {
   forward,  ///< in `forward` and `train_one`, not in `query_readonly`
   always,   ///< everywhere
 };
+
+/// The name of a bound in texts.
+[[nodiscard]] constexpr std::string_view name_of(OutputBound bound) noexcept {
+  return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
+}
 
 namespace detail {
 
