@@ -67,7 +67,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   const detail::BatchHeads<Scalar> heads(in);
   detail::require_reads("out", out, heads.shape());
-  detail::require_writable("out", out);
+  detail::require_target(out, in);
   detail::require_states(states, in, heads.shape());
   const auto state = [&](Eigen::Index n) -> LogLinearState<Scalar>& {
     return states[static_cast<std::size_t>(n)];
@@ -100,7 +100,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   const detail::BatchHeads<Scalar> heads(in);
   detail::require_reads("out", out, heads.shape());
-  detail::require_writable("out", out);
+  detail::require_target(out, in);
   const int max_levels = detail::levels_without_state(heads);
   heads.validate([](Eigen::Index) { return std::uint64_t{0}; },
                  [&](Eigen::Index) { return max_levels; });

@@ -36,17 +36,16 @@ void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Sca
   require_matrix("d_states", d_final, tape.has_state ? tape.max_levels : 0, tape.d_k * tape.d_v);
 }
 
-/// Throws where two gradients begin at the same number; both are there.
+/// Throws where two gradients share memory.
 template <class Scalar>
 void require_apart(const BatchGradients<Scalar>& gradients) {
   for_each_array(
       [&](const char* name, const HeadArray<Scalar>& one) {
         for_each_array(
             [&](const char* other_name, const HeadArray<Scalar>& other) {
-              if (&one == &other || one.is_absent() || other.is_absent()) return;
-              if (one.data() != other.data()) return;
-              fail(std::string("the memory of the gradient of ") + other_name,
-                   std::string("that of ") + name, "its own");
+              if (&one == &other || !overlap(one, other)) return;
+              fail(Text("the memory of the gradient of ", other_name),
+                   Text("shared with that of ", name), "its own");
             },
             gradients);
       },
@@ -128,9 +127,8 @@ class HeadGradients {
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; an absent one is not written. They must overlap
-///                   neither each other nor anything that is read; two that begin at the same
-///                   number are refused
+/// \param gradients  where the gradients go; an absent one is not written. They must not
+///                   overlap each other
 /// \param d_states   if given: the gradients with respect to the states after the tokens, of each
 ///                   head max_levels x d_k d_v, or no rows for zero, or no heads at all; becomes
 ///                   those with respect to the states before the tokens

@@ -19,7 +19,7 @@ template <class Scalar>
 void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
                    const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {
   require_reads("out", out, heads.shape());
-  require_writable("out", out);
+  require_target(out, in);
   require_states(states, in, heads.shape());
   heads.validate([&](Index n) { return states[static_cast<std::size_t>(n)].size(); },
                  [&](Index n) { return states[static_cast<std::size_t>(n)].max_levels(); });

@@ -134,7 +134,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
     detail::require_size("cu_seqlens", static_cast<Eigen::Index>(in.cu_seqlens.size()), 0);
     heads.emplace(in);
     detail::require_reads("out", out, heads->shape());
-    detail::require_writable("out", out);
+    detail::require_target(out, in);
     detail::require_states(states, in, heads->shape());
     for (std::size_t n = 0; n < states.size(); ++n) {
       max_levels = states[0].max_levels();

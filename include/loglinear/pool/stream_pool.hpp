@@ -247,7 +247,7 @@ class StreamPool {
       detail::require_size("max_levels, without lambda,", options_.max_levels, 1);
     }
     detail::require_reads("out", out, shape);
-    detail::require_writable("out", out);
+    detail::require_target(out, in);
     std::vector<bool> is_given(streams_.size());
     for (const Index number : streams) {
       static_cast<void>(at(number));

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "loglinear/batch/batch_inputs.hpp"
+#include "loglinear/batch/detail/footprint.hpp"
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/sequence/detail/arrays.hpp"
 #include "loglinear/sequence/packed.hpp"
@@ -144,6 +145,17 @@ template <class Scalar>
     require_cuts(in.cu_seqlens, shape.tokens, in.cu_seqlens.size() - 1);
   }
   return shape;
+}
+
+/// Throws unless reads can be written to `out` while other heads are read.
+template <class Scalar>
+void require_target(const HeadArray<Scalar>& out, const BatchInputs<Scalar>& in) {
+  require_writable("out", out);
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array) {
+        if (overlap(out, array)) fail("the memory of out", Text("shared with ", name), "its own");
+      },
+      in);
 }
 
 /// Throws unless `out` can take the reads of all heads.
