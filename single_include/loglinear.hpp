@@ -65,6 +65,7 @@
 #include <memory>
 #include <new>
 #include <numbers>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -9612,6 +9613,108 @@ struct BatchTape {
 
 #endif  // LOGLINEAR_BATCH_BATCH_INPUTS_HPP
 
+// ---- loglinear/batch/detail/footprint.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_FOOTPRINT_HPP
+#define LOGLINEAR_BATCH_DETAIL_FOOTPRINT_HPP
+
+// Whether two arrays of a batch share memory, however they are interleaved.
+
+namespace loglinear::detail {
+
+/// The memory of an array: blocks of `width` bytes, which begin at `first + sum_i k_i stride_i` for
+/// all 0 <= k_i < size_i.
+struct Footprint {
+  struct Step {
+    std::uintptr_t stride, size;
+  };
+
+  std::uintptr_t first = 0, width = 0;
+  std::array<Step, 4> steps{};
+  std::size_t count = 0;  // of steps
+
+  /// Just after the last byte.
+  [[nodiscard]] std::uintptr_t end() const {
+    std::uintptr_t end = first + width;
+    for (std::size_t i = 0; i < count; ++i) end += steps[i].stride * (steps[i].size - 1);
+    return end;
+  }
+  /// The greatest length of which every stride is a multiple; 0 for a single block.
+  [[nodiscard]] std::uintptr_t period() const {
+    std::uintptr_t period = 0;
+    for (std::size_t i = 0; i < count; ++i) period = std::gcd(period, steps[i].stride);
+    return period;
+  }
+  /// Where the blocks begin, sorted.
+  [[nodiscard]] std::vector<std::uintptr_t> begins() const {
+    std::vector<std::uintptr_t> all{first};
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t before = all.size();
+      for (std::uintptr_t k = 1; k < steps[i].size; ++k) {
+        for (std::size_t j = 0; j < before; ++j) all.push_back(all[j] + k * steps[i].stride);
+      }
+    }
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+};
+
+/// That of an array with numbers. Directions in which they are neighbours become one block.
+template <class Number>
+[[nodiscard]] Footprint footprint_of(const HeadArray<Number>& array) {
+  Footprint result{reinterpret_cast<std::uintptr_t>(array.data()), sizeof(Number)};
+  std::array<std::pair<Index, Index>, 4> steps{};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Index size = array.sizes()[i], stride = array.strides()[i] * Index{sizeof(Number)};
+    if (stride < 0) result.first -= static_cast<std::uintptr_t>(-stride * (size - 1));
+    steps[i] = {size == 1 ? 0 : std::abs(stride), size};
+  }
+  std::sort(steps.begin(), steps.end());
+  for (const auto& [stride, size] : steps) {
+    const Footprint::Step step{static_cast<std::uintptr_t>(stride),
+                               static_cast<std::uintptr_t>(size)};
+    if (result.count == 0 && step.stride <= result.width) {
+      result.width += step.stride * (step.size - 1);
+    } else {
+      result.steps[result.count++] = step;
+    }
+  }
+  return result;
+}
+
+/// Whether two arrays share a byte. Costs nothing where they lie apart or side by side in rows of
+/// one array; otherwise all blocks are compared.
+[[nodiscard]] inline bool overlap(const Footprint& a, const Footprint& b) {
+  if (a.end() <= b.first || b.end() <= a.first) return false;
+  const std::uintptr_t period = std::gcd(a.period(), b.period());
+  if (period > 0) {
+    const std::uintptr_t shift = b.first >= a.first
+                                     ? (b.first - a.first) % period
+                                     : (period - (a.first - b.first) % period) % period;
+    if (shift >= a.width && shift + b.width <= period) return false;
+  }
+  const std::vector<std::uintptr_t> own = a.begins(), others = b.begins();
+  for (std::size_t i = 0, j = 0; i < own.size() && j < others.size();) {
+    if (own[i] < others[j] + b.width && others[j] < own[i] + a.width) return true;
+    if (own[i] < others[j]) {
+      ++i;
+    } else {
+      ++j;
+    }
+  }
+  return false;
+}
+
+/// The same of arrays, which share nothing where one of them has no numbers.
+template <class Number, class Other>
+[[nodiscard]] bool overlap(const HeadArray<Number>& a, const HeadArray<Other>& b) {
+  return a.size() > 0 && b.size() > 0 && overlap(footprint_of(a), footprint_of(b));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_FOOTPRINT_HPP
+
 // ---- loglinear/sequence/chunkwise_gradient.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
@@ -10021,6 +10124,17 @@ template <class Scalar>
   return shape;
 }
 
+/// Throws unless reads can be written to `out` while other heads are read.
+template <class Scalar>
+void require_target(const HeadArray<Scalar>& out, const BatchInputs<Scalar>& in) {
+  require_writable("out", out);
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array) {
+        if (overlap(out, array)) fail("the memory of out", Text("shared with ", name), "its own");
+      },
+      in);
+}
+
 /// Throws unless `out` can take the reads of all heads.
 template <class Scalar>
 void require_reads(const std::string& name, const HeadArray<Scalar>& out, const BatchShape& shape) {
@@ -10263,7 +10377,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   const detail::BatchHeads<Scalar> heads(in);
   detail::require_reads("out", out, heads.shape());
-  detail::require_writable("out", out);
+  detail::require_target(out, in);
   detail::require_states(states, in, heads.shape());
   const auto state = [&](Eigen::Index n) -> LogLinearState<Scalar>& {
     return states[static_cast<std::size_t>(n)];
@@ -10296,7 +10410,7 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   const detail::BatchHeads<Scalar> heads(in);
   detail::require_reads("out", out, heads.shape());
-  detail::require_writable("out", out);
+  detail::require_target(out, in);
   const int max_levels = detail::levels_without_state(heads);
   heads.validate([](Eigen::Index) { return std::uint64_t{0}; },
                  [&](Eigen::Index) { return max_levels; });
@@ -10346,17 +10460,16 @@ void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Sca
   require_matrix("d_states", d_final, tape.has_state ? tape.max_levels : 0, tape.d_k * tape.d_v);
 }
 
-/// Throws where two gradients begin at the same number; both are there.
+/// Throws where two gradients share memory.
 template <class Scalar>
 void require_apart(const BatchGradients<Scalar>& gradients) {
   for_each_array(
       [&](const char* name, const HeadArray<Scalar>& one) {
         for_each_array(
             [&](const char* other_name, const HeadArray<Scalar>& other) {
-              if (&one == &other || one.is_absent() || other.is_absent()) return;
-              if (one.data() != other.data()) return;
-              fail(std::string("the memory of the gradient of ") + other_name,
-                   std::string("that of ") + name, "its own");
+              if (&one == &other || !overlap(one, other)) return;
+              fail(Text("the memory of the gradient of ", other_name),
+                   Text("shared with that of ", name), "its own");
             },
             gradients);
       },
@@ -10438,9 +10551,8 @@ class HeadGradients {
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; an absent one is not written. They must overlap
-///                   neither each other nor anything that is read; two that begin at the same
-///                   number are refused
+/// \param gradients  where the gradients go; an absent one is not written. They must not
+///                   overlap each other
 /// \param d_states   if given: the gradients with respect to the states after the tokens, of each
 ///                   head max_levels x d_k d_v, or no rows for zero, or no heads at all; becomes
 ///                   those with respect to the states before the tokens
@@ -10791,7 +10903,7 @@ template <class Scalar>
 void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
                    const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {
   require_reads("out", out, heads.shape());
-  require_writable("out", out);
+  require_target(out, in);
   require_states(states, in, heads.shape());
   heads.validate([&](Index n) { return states[static_cast<std::size_t>(n)].size(); },
                  [&](Index n) { return states[static_cast<std::size_t>(n)].max_levels(); });
@@ -15921,6 +16033,21 @@ class HeadParts {
 
 namespace loglinear {
 
+namespace detail {
+
+/// Which of several heads the name of a weight belongs to, as in `head0.w_key`, and its name there;
+/// no head and the whole name for a weight of all heads.
+[[nodiscard]] inline std::pair<std::optional<std::size_t>, std::string_view> head_of(
+    std::string_view name, std::size_t heads) {
+  for (std::size_t h = 0; h < heads; ++h) {
+    const std::string prefix = "head" + std::to_string(h) + '.';
+    if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+  }
+  return {{}, name};
+}
+
+}  // namespace detail
+
 /// The gradient of a loss over a span of T tokens with respect to what the layer was given.
 template <class Scalar>
 struct SpanGradient {
@@ -15947,6 +16074,15 @@ struct MultiHeadSpanGradient {
   Rows x;                                   ///< with respect to the inputs, T x d_model
   std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
   Rows w_out;                               ///< with respect to W_out, d_model x n_heads d_v
+
+  /// With respect to one weight array, by its name in the layer, such as `head0.w_key` or `w_out`;
+  /// a copy. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const {
+    const auto [head, rest] = detail::head_of(name, heads.size());
+    if (head) return heads[*head].weight(rest);
+    if (rest != "w_out") detail::fail("weight name", name, "w_out, or one such as head0.w_key");
+    return w_out;
+  }
 };
 
 }  // namespace loglinear
@@ -16723,6 +16859,11 @@ enum class OutputBound {
   always,   ///< everywhere
 };
 
+/// The name of a bound in texts.
+[[nodiscard]] constexpr std::string_view name_of(OutputBound bound) noexcept {
+  return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
+}
+
 namespace detail {
 
 /// The way from the reads of all heads to the output: W_out, then at most one tanh.
@@ -17447,8 +17588,8 @@ class ManyHeads {
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] MatrixView weight(std::string_view name) const& {
-    const auto [index, rest] = split(name);
-    return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
+    const auto [index, rest] = detail::head_of(name, heads_.size());
+    return index ? heads_[*index].weight(rest) : out_.weights().get(rest);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] Matrix weight(std::string_view name) const&& { return weight(name); }
@@ -17457,11 +17598,11 @@ class ManyHeads {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     Flush flush;
-    const auto [index, rest] = split(name);
-    if (index < 0) {
-      out_.weights().set(rest, value);
+    const auto [index, rest] = detail::head_of(name, heads_.size());
+    if (index) {
+      heads_[*index].set_weight(rest, value);
     } else {
-      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
+      out_.weights().set(rest, value);
     }
   }
   [[nodiscard]] double learning_rate() const noexcept {
@@ -17575,15 +17716,6 @@ class ManyHeads {
     part("", own.out_.weights());
     part("w_out", own.out_.stepper());
     if constexpr (detail::is_written<Self>) own.out_.stepper().set_rate(own.learning_rate());
-  }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
   }
 
   int threads_;
@@ -20648,7 +20780,7 @@ class StreamPool {
       detail::require_size("max_levels, without lambda,", options_.max_levels, 1);
     }
     detail::require_reads("out", out, shape);
-    detail::require_writable("out", out);
+    detail::require_target(out, in);
     std::vector<bool> is_given(streams_.size());
     for (const Index number : streams) {
       static_cast<void>(at(number));
@@ -20843,8 +20975,7 @@ class CascadeReadout {
   /// where g_l is the gradient with respect to e_l.
   /// \param d_estimates  M x outputs; zeros but for row 0 if only the last estimate counts
   /// \param d_reads      M x (outputs + 1), overwritten
-  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then,
-  /// unless only the gradient of kappa or of the prior is not finite
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {
@@ -20871,8 +21002,11 @@ class CascadeReadout {
       out(l, m) = d_total;
       d_kappa += d_total;
     }
-    if (!detail::all_finite(out)) {
+    const bool is_finite = detail::all_finite(out);
+    if (!is_finite || !detail::all_finite(next_d_prior_) || !detail::is_finite(d_kappa)) {
       out.setZero();
+    }
+    if (!is_finite) {
       detail::fail("the gradient of the reads", "beyond the range of the scalar type", "finite");
     }
     detail::require_finite("the gradient of the prior", next_d_prior_);
@@ -21057,13 +21191,14 @@ class Cascade {
         reads_(detail::zeros<Matrix>(options.max_levels, options.outputs + 1)),
         key_(detail::zeros<Scalar>(options.d_k)),
         value_(detail::ones<Scalar>(options.outputs + 1)),
+        target_(detail::zeros<Scalar>(options.outputs)),
         features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
         last_(detail::zeros<Scalar>(options.outputs)),
         places_(detail::array_size(options.d_k)) {}
 
   /// \name A token
-  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only
-  /// `grow_keys` allocates. All throw std::invalid_argument for a wrong size, a number that is not
+  /// A key or a y is any Eigen vector, std::vector, std::array or std::span. Only `grow_keys`
+  /// allocates. All throw std::invalid_argument for a wrong size, a number that is not
   /// finite, or where a result would not be; nothing has changed then.
   /// \{
 
@@ -21099,10 +21234,8 @@ class Cascade {
   void write(const Key& key, const Value& y) {
     const detail::FlushToZero<Scalar> flush;
     detail::load_vector(key, "key", key_);
-    detail::require_vector_type<Scalar, Value>();
-    detail::require_size("y", y.size(), outputs());
-    detail::require_finite("y", y);
-    for (Index j = 0; j < outputs(); ++j) value_[j] = y.coeff(j);
+    detail::load_vector(y, "y", target_);
+    detail::copy(target_.data(), outputs(), value_.data());
     state_.push_leaf(key_, value_);
   }
   /// Forgets every token.
@@ -21203,7 +21336,7 @@ class Cascade {
   Readout readout_;
   State state_;
   Matrix reads_;
-  Vector key_, value_, features_, last_;
+  Vector key_, value_, target_, features_, last_;
   std::vector<Index> places_;  // the coefficients of the key that are not zero
 };
 
@@ -21230,7 +21363,8 @@ namespace loglinear {
 /// positive through any number of updates. Forgetting would let P grow without bound in directions
 /// that the features never take; therefore no coefficient of D grows beyond `max_covariance`.
 ///
-/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
+/// `phi` has length `features`, `y` length `outputs`; each is any Eigen vector, std::vector,
+/// std::array or std::span. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
 /// multiplications, `update` about 3 features^2; neither allocates. Numbers below
 /// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
@@ -21303,9 +21437,9 @@ class RecursiveLeastSquares {
   /// std::invalid_argument for a wrong size, or where a number or the result is not finite. Does
   /// not allocate
   template <class Features>
-  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+  const Vector& predict(const Features& phi) {
     const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
+    detail::load_vector(phi, "phi", phi_);
     predict_loaded();
     return prediction_;
   }
@@ -21313,10 +21447,10 @@ class RecursiveLeastSquares {
   /// Learns one sample. \return the prediction from before it, that of `predict(phi)`. \throws as
   /// `predict`, or where an update would not be finite; nothing is learnt then. Does not allocate
   template <class Features, class Target>
-  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+  const Vector& update(const Features& phi, const Target& y) {
     const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
-    load(y, "y", target_);
+    detail::load_vector(phi, "phi", phi_);
+    detail::load_vector(y, "y", target_);
     predict_loaded();
     const Scalar denominator = find_gain();
     target_ -= prediction_;  // the error
@@ -21371,16 +21505,6 @@ class RecursiveLeastSquares {
       const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
       if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
     }
-  }
-
-  template <class Derived>
-  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
-    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
-    detail::require_size(name, in.size(), into.size());
-    into.noalias() = detail::as_column(in);
-    detail::require_finite(name, into);
   }
 
   void predict_loaded() {
@@ -25262,7 +25386,14 @@ template <class Layer>
   return count;
 }
 
-/// What one head is: rule, level weights, sizes and levels.
+/// How a layer learns: step rule, learning rate, biases.
+[[nodiscard]] inline std::string summary_of_learning(const Step& step, double rate, bool bias) {
+  return summary_line("learning", std::string(name_of(step.rule)) + ", rate " +
+                                      value_to_text(rate) + (bias ? ", with" : ", without") +
+                                      " biases");
+}
+
+/// What one head is: rule, level weights, sizes, levels and learning.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary_of_head(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& head) {
@@ -25274,7 +25405,8 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
          summary_line("levels", std::to_string(head.max_levels()) + " of " +
                                     std::to_string(head.key_rows()) + " x " +
                                     std::to_string(head.output_dim())) +
-         summary_line("read order", std::string(name_of(head.read_order())));
+         summary_line("read order", std::string(name_of(head.read_order()))) +
+         summary_of_learning(head.step(), head.learning_rate(), head.has_bias());
 }
 
 /// What a layer takes: the numbers of its weights, and the bytes of weights and levels.
@@ -25294,10 +25426,11 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
 
 }  // namespace detail
 
-/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, the number of its
-/// parameters, and the bytes of its weights and of its levels when all of them are filled. Memory
-/// for work is not counted. A rule of your own appears under the name and hyperparameters that it
-/// gives itself, see hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
+/// What a layer is, in lines: its rule, level weights, sizes, levels, read order, step rule with
+/// learning rate and biases, where several heads are bounded, the number of its parameters, and the
+/// bytes of its weights and of its levels when all of them are filled. Memory for work is not
+/// counted. A rule of your own appears under the name and hyperparameters that it gives itself, see
+/// hyperparameters.hpp. Costs a pass over the names of the weights; allocates.
 template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] std::string summary(
     const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
@@ -25312,6 +25445,7 @@ template <class Layer>
   const auto heads = static_cast<std::size_t>(layer.n_heads());
   return detail::summary_line("heads", std::to_string(heads)) +
          detail::summary_of_head(layer.head(0)) +
+         detail::summary_line("bound", std::string(name_of(layer.bound()))) +
          detail::summary_of_memory(detail::parameter_count(layer), sizeof(typename Layer::Scalar),
                                    heads * detail::level_bytes(layer.head(0)));
 }
@@ -25321,6 +25455,7 @@ template <class Layer>
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
+  const detail::Learning learning(config);
   const auto level_numbers = static_cast<std::size_t>(layer.state().size());
   return detail::summary_line("heads", std::to_string(config.n_heads)) +
          detail::summary_line("mode", detail::value_to_text(config.mode)) +
@@ -25328,6 +25463,9 @@ template <class Scalar>
                                            std::to_string(config.d_k) + ", d_v " +
                                            std::to_string(config.d_v)) +
          detail::summary_line("read order", std::string(name_of(config.read_order))) +
+         detail::summary_of_learning(learning.step, layer.learning_rate(), learning.bias) +
+         detail::summary_line(
+             "bound", std::string(name_of(config.bound.value_or(output_bound_of(config.mode))))) +
          detail::summary_of_memory(detail::parameter_count(layer), sizeof(Scalar),
                                    level_numbers * sizeof(Scalar));
 }

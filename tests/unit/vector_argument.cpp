@@ -2,6 +2,7 @@
 #include "loglinear/detail/base/vector_argument.hpp"
 
 #include <array>
+#include <cmath>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -11,7 +12,10 @@
 
 #include "catch.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
+#include "loglinear/readout/cascade.hpp"
+#include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/rules/gla.hpp"
+#include "support.hpp"
 
 using namespace loglinear;
 
@@ -71,4 +75,26 @@ TEST_CASE("A std::vector of a wrong size or with a NaN is refused as an Eigen ve
   CHECK(message(x) != "nothing");
   CHECK(layer.state() == before);
   CHECK(layer.size() == 1);
+}
+
+TEST_CASE("Readouts take arrays of numbers, too") {
+  const std::array<double, 3> phi = {1, 0, 2};
+  const std::vector<double> y = {0.5, -1};
+  const Eigen::Map<const Eigen::Vector3d> eigen_phi(phi.data());
+  const Eigen::Map<const Eigen::Vector2d> eigen_y(y.data());
+  Cascade<double> cascade({.d_k = 3, .outputs = 2}), eigen_cascade = cascade;
+  RecursiveLeastSquares<double> readout({.features = 3, .outputs = 2}), eigen_readout = readout;
+  cascade.write(phi, y);
+  eigen_cascade.write(eigen_phi, eigen_y);
+  CHECK(cascade.predict(std::span(phi)) == eigen_cascade.predict(eigen_phi.transpose()));
+  readout.update(phi, std::span(y));
+  eigen_readout.update(eigen_phi, eigen_y.transpose());
+  CHECK(readout.predict(phi) == eigen_readout.predict(eigen_phi));
+  const std::vector<double> longer = {1, 2, 3, 4}, not_finite = {1, std::nan("")};
+  CHECK(test::error_of([&] { cascade.write(phi, longer); }) != "");
+  CHECK(test::error_of([&] { cascade.write(phi, not_finite); }) != "");
+  CHECK(test::error_of([&] { readout.update(longer, y); }) != "");
+  CHECK(test::error_of([&] { readout.update(phi, not_finite); }) != "");
+  CHECK(cascade.state() == eigen_cascade.state());
+  CHECK(readout.predict(phi) == eigen_readout.predict(eigen_phi));
 }

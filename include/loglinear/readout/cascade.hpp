@@ -68,13 +68,14 @@ class Cascade {
         reads_(detail::zeros<Matrix>(options.max_levels, options.outputs + 1)),
         key_(detail::zeros<Scalar>(options.d_k)),
         value_(detail::ones<Scalar>(options.outputs + 1)),
+        target_(detail::zeros<Scalar>(options.outputs)),
         features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
         last_(detail::zeros<Scalar>(options.outputs)),
         places_(detail::array_size(options.d_k)) {}
 
   /// \name A token
-  /// A key is any Eigen vector, std::vector, std::array or std::span of length d_k. Only
-  /// `grow_keys` allocates. All throw std::invalid_argument for a wrong size, a number that is not
+  /// A key or a y is any Eigen vector, std::vector, std::array or std::span. Only `grow_keys`
+  /// allocates. All throw std::invalid_argument for a wrong size, a number that is not
   /// finite, or where a result would not be; nothing has changed then.
   /// \{
 
@@ -110,10 +111,8 @@ class Cascade {
   void write(const Key& key, const Value& y) {
     const detail::FlushToZero<Scalar> flush;
     detail::load_vector(key, "key", key_);
-    detail::require_vector_type<Scalar, Value>();
-    detail::require_size("y", y.size(), outputs());
-    detail::require_finite("y", y);
-    for (Index j = 0; j < outputs(); ++j) value_[j] = y.coeff(j);
+    detail::load_vector(y, "y", target_);
+    detail::copy(target_.data(), outputs(), value_.data());
     state_.push_leaf(key_, value_);
   }
   /// Forgets every token.
@@ -214,7 +213,7 @@ class Cascade {
   Readout readout_;
   State state_;
   Matrix reads_;
-  Vector key_, value_, features_, last_;
+  Vector key_, value_, target_, features_, last_;
   std::vector<Index> places_;  // the coefficients of the key that are not zero
 };
 

@@ -11,6 +11,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/base/vector_argument.hpp"
 
 namespace loglinear {
 
@@ -26,7 +27,8 @@ namespace loglinear {
 /// positive through any number of updates. Forgetting would let P grow without bound in directions
 /// that the features never take; therefore no coefficient of D grows beyond `max_covariance`.
 ///
-/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
+/// `phi` has length `features`, `y` length `outputs`; each is any Eigen vector, std::vector,
+/// std::array or std::span. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
 /// multiplications, `update` about 3 features^2; neither allocates. Numbers below
 /// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
@@ -99,9 +101,9 @@ class RecursiveLeastSquares {
   /// std::invalid_argument for a wrong size, or where a number or the result is not finite. Does
   /// not allocate
   template <class Features>
-  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+  const Vector& predict(const Features& phi) {
     const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
+    detail::load_vector(phi, "phi", phi_);
     predict_loaded();
     return prediction_;
   }
@@ -109,10 +111,10 @@ class RecursiveLeastSquares {
   /// Learns one sample. \return the prediction from before it, that of `predict(phi)`. \throws as
   /// `predict`, or where an update would not be finite; nothing is learnt then. Does not allocate
   template <class Features, class Target>
-  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+  const Vector& update(const Features& phi, const Target& y) {
     const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
-    load(y, "y", target_);
+    detail::load_vector(phi, "phi", phi_);
+    detail::load_vector(y, "y", target_);
     predict_loaded();
     const Scalar denominator = find_gain();
     target_ -= prediction_;  // the error
@@ -167,16 +169,6 @@ class RecursiveLeastSquares {
       const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
       if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
     }
-  }
-
-  template <class Derived>
-  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
-    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
-    detail::require_size(name, in.size(), into.size());
-    into.noalias() = detail::as_column(in);
-    detail::require_finite(name, into);
   }
 
   void predict_loaded() {
