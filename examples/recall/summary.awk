@@ -23,6 +23,7 @@ function titled(name,   tail) {
   gsub(/gated_delta_net/, "Gated DeltaNet", name)
   gsub(/mamba2/, "Mamba-2", name)
   sub(/softmax one_state/, "softmax attention", name)
+  sub(/rotary one_state/, "softmax attention, rotary positions", name)
   sub(/softplus/, "softplus(L . dl)", name)
   sub(/one_state/, "one state", name)
   # Of rows that end with levels, random_count and memory.

@@ -19,7 +19,9 @@ using test::error_of;
 template <class Call>
 void check_refused(const char* name, Call call) {
   INFO(name);
-  CHECK_THAT(error_of(call), Catch::Matchers::Contains("is moved from; it must be assigned to"));
+  const std::string error = error_of(call);
+  CAPTURE(error);
+  CHECK(test::mentions(error, {"is moved from; it must be assigned to"}));
 }
 
 /// Every way in which layers of one head and of several take a token or give their state away.

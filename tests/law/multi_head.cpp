@@ -10,6 +10,7 @@
 #include "oracles/differences.hpp"
 #include "rules.hpp"
 
+using Catch::Approx;
 using namespace loglinear;
 using namespace loglinear::test;
 

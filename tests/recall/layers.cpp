@@ -3,12 +3,16 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "catch.hpp"
+#include "decay_gate.hpp"
 #include "fused.hpp"
 #include "model.hpp"
+
+using Catch::Approx;
 
 namespace {
 
@@ -45,6 +49,17 @@ Tensor padded_sum(const Tensor& x, const Tensor& weight) {
 }
 
 }  // namespace
+
+TEST_CASE("a head begins to forget in the tokens that it is told, the next one in half of them") {
+  for (const double memory : {1.0, 200.0, 20000.0}) {
+    const Tensor step = torch::softplus(learning::initial_dt_bias(3));
+    const Tensor rate = learning::initial_a_log(3, memory).exp();
+    const Tensor kept = torch::exp(-rate * step * memory);
+    for (int h = 0; h < 3; ++h) {
+      CHECK(kept[h].item<double>() == Approx(std::exp(-1.0 - h)).epsilon(1e-5));
+    }
+  }
+}
 
 TEST_CASE("the fused norm is the norm") {
   torch::manual_seed(1);
