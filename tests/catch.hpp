@@ -7,6 +7,7 @@
 #  include <catch2/catch.hpp>
 #else
 #  include <catch2/catch_all.hpp>
+using Catch::Approx;  // which Catch2 2 declares there
 #endif
 
 #endif  // LOGLINEAR_TESTS_CATCH_HPP

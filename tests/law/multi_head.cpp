@@ -10,7 +10,6 @@
 #include "oracles/differences.hpp"
 #include "rules.hpp"
 
-using Catch::Approx;
 using namespace loglinear;
 using namespace loglinear::test;
 

@@ -13,9 +13,6 @@
 #include "scaling.hpp"
 
 using namespace stream_forecast;
-#if LOGLINEAR_CATCH2_MAJOR >= 3
-using Catch::Approx;
-#endif
 
 TEST_CASE("A ring keeps the last items") {
   for (const std::size_t capacity : {1u, 2u, 5u}) {

@@ -12,8 +12,6 @@
 #include "fused.hpp"
 #include "model.hpp"
 
-using Catch::Approx;
-
 namespace {
 
 using torch::Tensor;
