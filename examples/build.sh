@@ -22,4 +22,6 @@ case $("${CXX:-c++}" --version) in
 esac
 cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=$flags" \
   -DLOGLINEAR_BUILD_TESTS=OFF -DLOGLINEAR_TORCH=OFF >/dev/null
-cmake --build build/examples --target "$1" >/dev/null
+# What is built stays unsaid, unless it fails.
+log=build/examples/build.log
+cmake --build build/examples --target "$1" >"$log" 2>&1 || { cat "$log" >&2 && exit 1; }

@@ -21,8 +21,10 @@ fi
 # For this machine alone: see examples/recall/README.md.
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOGLINEAR_BUILD_TESTS=OFF \
   -DCMAKE_CXX_FLAGS=-march=native >/dev/null
+# What is built stays unsaid, unless it fails.
 # shellcheck disable=SC2086
-cmake --build "$build" --target $targets >/dev/null
+cmake --build "$build" --target $targets >"$build/build.log" 2>&1 ||
+  { cat "$build/build.log" >&2 && exit 1; }
 # Debian's OpenBLAS takes AVX-512 processors that are younger than itself for ones without.
 if grep -q avx512f /proc/cpuinfo 2>/dev/null; then
   export OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SkylakeX}"
