@@ -306,6 +306,17 @@ TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
     CHECK(fresh.w_out(1, 2) == Approx(by_weight("w_out")).epsilon(1e-6));
     CHECK(fresh.heads[2].weight("w_value")(1, 2) ==
           Approx(by_weight("head2.w_value")).epsilon(1e-6));
+    for (const std::string& name : before.weight_names()) {
+      INFO(name);
+      const detail::Matrix<double> of_name = fresh.weight(name);
+      CHECK(of_name.rows() == before.weight(name).rows());
+      CHECK(of_name.cols() == before.weight(name).cols());
+    }
+    CHECK(fresh.weight("w_out") == fresh.w_out);
+    CHECK(fresh.weight("head2.w_value") == fresh.heads[2].weight("w_value"));
+    for (const char* name : {"w_value", "head3.w_value", "head2.w_valu", "head2", ""}) {
+      CHECK_THROWS_AS(fresh.weight(name), std::invalid_argument);
+    }
     // One step on a span: every weight goes down its gradient.
     auto trained = before;
     trained.set_learning_rate(0.01);
