@@ -134,8 +134,8 @@ class PartReader {
       const auto found = tensors.metadata.find(scope + option);
       if (found == tensors.metadata.end() ? value.empty() : found->second == value) continue;
       const std::string unless_recorded(default_of(option));
-      const auto text = [&](bool is_recorded, const std::string& value) {
-        if (is_recorded) return in_quotes(value);
+      const auto text = [&](bool is_recorded, const std::string& recorded) {
+        if (is_recorded) return in_quotes(recorded);
         return unless_recorded.empty() ? "absent" : in_quotes(unless_recorded);
       };
       const bool is_there = found != tensors.metadata.end();
