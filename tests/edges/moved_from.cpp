@@ -71,12 +71,13 @@ void check_layer(Layer& moved) {
 
 template <class State>
 void check_state(State& moved, const State& live) {
-  using Vector = Eigen::VectorXd;
-  const Vector k = Vector::Ones(live.d_k()), v = Vector::Ones(live.d_v());
-  Vector out = v;
+  const Eigen::VectorXd k = Eigen::VectorXd::Ones(live.d_k()),
+                        v = Eigen::VectorXd::Ones(live.d_v());
+  Eigen::VectorXd out = v;
   check_refused("push_leaf", [&] { moved.push_leaf(k, v); });
   check_refused("undergo", [&] { moved.undergo(ScalarDecay<double>(3, 5)); });
-  check_refused("query_mixed", [&] { moved.query_mixed(k, Vector::Ones(live.max_levels()), out); });
+  check_refused("query_mixed",
+                [&] { moved.query_mixed(k, Eigen::VectorXd::Ones(live.max_levels()), out); });
   check_refused("level", [&] { static_cast<void>(moved.level(0)); });
   check_refused("advance_to", [&] { moved.advance_to(1000); });
   check_refused("add", [&] { moved.add(moved); });
