@@ -65,7 +65,6 @@
 #include <memory>
 #include <new>
 #include <numbers>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -7424,13 +7423,20 @@ class Alive {
     return *this;
   }
 
-  void require(std::string_view object) const {
+  /// \throws std::invalid_argument unless it is alive
+  void require_alive(std::string_view object) const {
     if (!is_alive_) fail_moved_from(object);
   }
   [[nodiscard]] bool operator==(const Alive&) const = default;
 
  private:
   bool is_alive_ = true;
+};
+
+/// The same for an object that stays what it was when it is moved from. Takes no memory.
+struct AlwaysAlive {
+  static void require_alive(std::string_view /*object*/) {}
+  [[nodiscard]] bool operator==(const AlwaysAlive&) const = default;
 };
 
 }  // namespace loglinear::detail
@@ -8204,7 +8210,7 @@ namespace loglinear::detail {
 struct LevelsOf {
   template <class State>
   [[nodiscard]] static auto& get(State& state) {
-    state.alive_.require("the state");
+    state.alive_.require_alive("the state");
     return state.levels_;
   }
 };
@@ -9188,7 +9194,7 @@ class LogLinearState {
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
   /// std::bad_alloc nothing is changed. A state that has been moved from refuses what needs levels,
-  /// with std::invalid_argument, until it is assigned to.
+  /// with std::invalid_argument, until it is assigned to; where `is_inline` a move is a copy.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -9373,7 +9379,7 @@ class LogLinearState {
     detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
-  detail::Alive alive_{};
+  [[no_unique_address]] std::conditional_t<is_inline, detail::AlwaysAlive, detail::Alive> alive_{};
   Levels levels_;
 };
 
@@ -9622,6 +9628,13 @@ struct BatchTape {
 
 namespace loglinear::detail {
 
+/// The greatest common divisor; of 0 and a number it is the number. That of the standard library is
+/// in a header that does not compile beside the macros of windows.h.
+[[nodiscard]] inline std::uintptr_t common_divisor(std::uintptr_t a, std::uintptr_t b) {
+  while (b != 0) a = std::exchange(b, a % b);
+  return a;
+}
+
 /// The memory of an array: blocks of `width` bytes, which begin at `first + sum_i k_i stride_i` for
 /// all 0 <= k_i < size_i.
 struct Footprint {
@@ -9642,7 +9655,7 @@ struct Footprint {
   /// The greatest length of which every stride is a multiple; 0 for a single block.
   [[nodiscard]] std::uintptr_t period() const {
     std::uintptr_t period = 0;
-    for (std::size_t i = 0; i < count; ++i) period = std::gcd(period, steps[i].stride);
+    for (std::size_t i = 0; i < count; ++i) period = common_divisor(period, steps[i].stride);
     return period;
   }
   /// Where the blocks begin, sorted.
@@ -9686,7 +9699,7 @@ template <class Number>
 /// one array; otherwise all blocks are compared.
 [[nodiscard]] inline bool overlap(const Footprint& a, const Footprint& b) {
   if (a.end() <= b.first || b.end() <= a.first) return false;
-  const std::uintptr_t period = std::gcd(a.period(), b.period());
+  const std::uintptr_t period = common_divisor(a.period(), b.period());
   if (period > 0) {
     const std::uintptr_t shift = b.first >= a.first
                                      ? (b.first - a.first) % period
@@ -15933,7 +15946,7 @@ class HeadParts {
   /// \}
 
   /// \throws std::invalid_argument for a head that has been moved from
-  void require_alive() const { alive_.require("the layer"); }
+  void require_alive() const { alive_.require_alive("the layer"); }
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }

@@ -53,7 +53,7 @@ TEST_CASE("The length of the header") {
   refuses(
       std::string(8, '\xFF') + "{}",
       "the header's length is 18446744073709551615; it must be at most 100000000 and fit in the "
-      "file of 10 bytes");
+      "file of 10 bytes: this is no safetensors file, or a damaged one");
   const std::string whole = tensor(R"({"dtype":"F32","shape":[4],"data_offsets":[0,16]})");
   CHECK(refusal(whole).empty());
   for (std::size_t size = 0; size < whole.size(); ++size) {

@@ -75,7 +75,7 @@ void check_state(State& moved, const State& live) {
                         v = Eigen::VectorXd::Ones(live.d_v());
   Eigen::VectorXd out = v;
   check_refused("push_leaf", [&] { moved.push_leaf(k, v); });
-  check_refused("undergo", [&] { moved.undergo(ScalarDecay<double>(3, 5)); });
+  check_refused("undergo", [&] { moved.undergo(ScalarDecay<double>(live.d_k(), live.d_v())); });
   check_refused("query_mixed",
                 [&] { moved.query_mixed(k, Eigen::VectorXd::Ones(live.max_levels()), out); });
   check_refused("level", [&] { static_cast<void>(moved.level(0)); });
@@ -150,5 +150,13 @@ TEST_CASE("States refuse what needs levels that they gave away") {
   const auto live_inline = filled(LogLinearState<double, 3, 5, 4>());
   LogLinearState<double, 3, 5, 4> moved_inline(live_inline);
   const LogLinearState<double, 3, 5, 4> taken_inline(std::move(moved_inline));
-  check_state(moved_inline, live_inline);
+  CHECK(taken_inline == live_inline);
+  CHECK(moved_inline ==
+        live_inline);  // whose move is a copy, and which pays no memory to know more
+  using Outside = LogLinearState<double, 16, 16, 32>;
+  static_assert(LogLinearState<double, 3, 5, 4>::is_inline && !Outside::is_inline);
+  const Outside outside = filled(Outside());
+  Outside moved_outside(outside);
+  const Outside taken_outside(std::move(moved_outside));
+  check_state(moved_outside, outside);
 }

@@ -105,7 +105,7 @@ class LogLinearState {
   /// \name Copies and moves
   /// Assignment does not allocate between states of as many coefficients; where it throws
   /// std::bad_alloc nothing is changed. A state that has been moved from refuses what needs levels,
-  /// with std::invalid_argument, until it is assigned to.
+  /// with std::invalid_argument, until it is assigned to; where `is_inline` a move is a copy.
   /// \{
   LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
   LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
@@ -290,7 +290,7 @@ class LogLinearState {
     detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
-  detail::Alive alive_{};
+  [[no_unique_address]] std::conditional_t<is_inline, detail::AlwaysAlive, detail::Alive> alive_{};
   Levels levels_;
 };
 

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -17,6 +16,13 @@
 #include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
+
+/// The greatest common divisor; of 0 and a number it is the number. That of the standard library is
+/// in a header that does not compile beside the macros of windows.h.
+[[nodiscard]] inline std::uintptr_t common_divisor(std::uintptr_t a, std::uintptr_t b) {
+  while (b != 0) a = std::exchange(b, a % b);
+  return a;
+}
 
 /// The memory of an array: blocks of `width` bytes, which begin at `first + sum_i k_i stride_i` for
 /// all 0 <= k_i < size_i.
@@ -38,7 +44,7 @@ struct Footprint {
   /// The greatest length of which every stride is a multiple; 0 for a single block.
   [[nodiscard]] std::uintptr_t period() const {
     std::uintptr_t period = 0;
-    for (std::size_t i = 0; i < count; ++i) period = std::gcd(period, steps[i].stride);
+    for (std::size_t i = 0; i < count; ++i) period = common_divisor(period, steps[i].stride);
     return period;
   }
   /// Where the blocks begin, sorted.
@@ -82,7 +88,7 @@ template <class Number>
 /// one array; otherwise all blocks are compared.
 [[nodiscard]] inline bool overlap(const Footprint& a, const Footprint& b) {
   if (a.end() <= b.first || b.end() <= a.first) return false;
-  const std::uintptr_t period = std::gcd(a.period(), b.period());
+  const std::uintptr_t period = common_divisor(a.period(), b.period());
   if (period > 0) {
     const std::uintptr_t shift = b.first >= a.first
                                      ? (b.first - a.first) % period

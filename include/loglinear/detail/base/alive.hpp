@@ -27,13 +27,20 @@ class Alive {
     return *this;
   }
 
-  void require(std::string_view object) const {
+  /// \throws std::invalid_argument unless it is alive
+  void require_alive(std::string_view object) const {
     if (!is_alive_) fail_moved_from(object);
   }
   [[nodiscard]] bool operator==(const Alive&) const = default;
 
  private:
   bool is_alive_ = true;
+};
+
+/// The same for an object that stays what it was when it is moved from. Takes no memory.
+struct AlwaysAlive {
+  static void require_alive(std::string_view /*object*/) {}
+  [[nodiscard]] bool operator==(const AlwaysAlive&) const = default;
 };
 
 }  // namespace loglinear::detail

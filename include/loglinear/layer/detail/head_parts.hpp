@@ -112,7 +112,7 @@ class HeadParts {
   /// \}
 
   /// \throws std::invalid_argument for a head that has been moved from
-  void require_alive() const { alive_.require("the layer"); }
+  void require_alive() const { alive_.require_alive("the layer"); }
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }

@@ -9,7 +9,7 @@ namespace loglinear::detail {
 struct LevelsOf {
   template <class State>
   [[nodiscard]] static auto& get(State& state) {
-    state.alive_.require("the state");
+    state.alive_.require_alive("the state");
     return state.levels_;
   }
 };
