@@ -304,7 +304,8 @@ TEST_CASE("a gradient of a batch refuses by the names of the batch", "[law]") {
   CHECK(test::mentions(error(), {"d_states[2, 3]", "finite", "(batch 1, head 1)"}));
   d_states[5](2, 3) = 0;
   gradients.v = {to.q.array().data(), to.v.array().sizes(), to.v.array().strides()};
-  CHECK(test::mentions(error(), {"the memory of the gradient of v", "shared with that of q", "its own"}));
+  CHECK(test::mentions(error(),
+                       {"the memory of the gradient of v", "shared with that of q", "its own"}));
   CHECK(to.q.memory() == before);
   gradients.v = {};
   CHECK(error().empty());
