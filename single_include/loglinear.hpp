@@ -10564,8 +10564,9 @@ class HeadGradients {
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; an absent one is not written. They must not
-///                   overlap each other
+/// \param gradients  where the gradients go; an absent one is not written. They may take the place
+///                   of inputs and of d_out, as all are computed before the first is written, but
+///                   must not overlap each other
 /// \param d_states   if given: the gradients with respect to the states after the tokens, of each
 ///                   head max_levels x d_k d_v, or no rows for zero, or no heads at all; becomes
 ///                   those with respect to the states before the tokens

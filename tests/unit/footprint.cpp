@@ -8,6 +8,7 @@
 
 #include "catch.hpp"
 #include "loglinear/batch/batch_chunkwise.hpp"
+#include "loglinear/batch/batch_gradient.hpp"
 #include "loglinear/batch/batch_recurrent.hpp"
 #include "loglinear/pool/stream_pool.hpp"
 #include "support.hpp"
@@ -111,4 +112,35 @@ TEST_CASE("Reads may lie beside inputs in one array, and not on them") {
   CHECK(test::mentions(test::error_of([&] { pool.step(streams, one, of_token(2)); }),
                        {"the memory of out is shared with v"}));
   CHECK(pool.size(streams[0]) == 0);
+}
+
+TEST_CASE("Gradients may take the place of what they are gradients of, and not of each other") {
+  constexpr Index tokens = 70, heads = 2, size = 3;
+  test::Random random(5);
+  const auto drawn = [&] {
+    std::vector<double> numbers(tokens * heads * size);
+    for (double& number : numbers) number = random.number();
+    return numbers;
+  };
+  std::vector<double> q = drawn(), k = drawn(), v = drawn(), d_out = drawn(), d_q(q), d_k(k),
+                      d_v(v);
+  const auto array = [&](std::vector<double>& numbers) {
+    return HeadArray<double>::bthd(numbers.data(), 1, tokens, heads, size);
+  };
+  const BatchInputs<double> in{.q = array(q), .k = array(k), .v = array(v)};
+  std::vector<double> out(q);
+  BatchTape<double> tape;
+  chunkwise<double>(in, array(out), {}, &tape);
+  chunkwise_gradient<double>(in, tape, array(d_out),
+                             {.q = array(d_q), .k = array(d_k), .v = array(d_v)});
+  const std::vector<double> before = d_out;
+  CHECK(test::error_of([&] {
+          chunkwise_gradient<double>(in, tape, array(d_out), {.q = array(out), .k = array(out)});
+        }).find("is shared with that of") != std::string::npos);
+  CHECK(d_out == before);
+  chunkwise_gradient<double>(in, tape, array(d_out),
+                             {.q = array(q), .k = array(d_out), .v = array(v)});
+  CHECK(q == d_q);
+  CHECK(d_out == d_k);
+  CHECK(v == d_v);
 }

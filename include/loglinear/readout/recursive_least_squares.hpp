@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
