@@ -3,11 +3,12 @@
 // to the bit.
 //
 // forward, gradient: 8 heads of 2048 tokens, chunkwise of a batch and its gradient. one_sequence:
-// one head of 65,536 tokens, whose value columns go to threads. Counters, medians over the rounds:
+// one head of 65,536 tokens, whose states go to threads. Counters, medians over the rounds:
 // ns_per_token, of a token and head with two threads; vs_one_thread, one thread's time over it;
-// by_work, what vs_one_thread would be if nothing else ran. For by_work each pass goes to the one
-// of two processors that is free first, with the processor time that it took, and one thread's
-// processor time is divided by the time until both are done, with the work between loops added.
+// by_work, for several heads, what vs_one_thread would be if nothing else ran. For by_work each
+// pass goes to the one of two processors that is free first, with the processor time that it took,
+// and one thread's processor time is divided by the time until both are done, with the work between
+// loops added.
 //
 // pool: B streams of one head, gated delta rule, stepped together, each with 1365 tokens behind it
 // (6 levels). Counters: tokens_per_second with two threads; tokens_per_processor_second with one;
@@ -113,9 +114,12 @@ double two_processors(Work work) {
   return total - all + longer;
 }
 
-/// Times `work` with one thread and with two, and compares what `result` returns after each.
+/// Times `work` on arrays with one thread and with two, and compares what `result` returns after
+/// each.
 template <class Work, class Result>
-void compare(benchmark::State& state, double tokens, Work work, Result result) {
+void compare(benchmark::State& state, const Arrays& arrays, Work work, Result result) {
+  const double tokens = static_cast<double>(arrays.tokens * arrays.heads);
+  const bool has_passes = arrays.heads > 1;  // each of which is work by itself
   bench::Samples ns, vs_one, by_work;
   for (auto _ : state) {
     set_thread_count(1);
@@ -128,19 +132,18 @@ void compare(benchmark::State& state, double tokens, Work work, Result result) {
     state.SetIterationTime(two * 1e-9);
     ns.add(two / tokens);
     vs_one.add(one / two);
-    by_work.add(alone / two_processors(work));
+    if (has_passes) by_work.add(alone / two_processors(work));
   }
   state.counters["ns_per_token"] = ns.median();
   state.counters["vs_one_thread"] = vs_one.median();
-  state.counters["by_work"] = by_work.median();
+  if (has_passes) state.counters["by_work"] = by_work.median();
 }
 
 void forward(benchmark::State& state, bool is_delta) {
   Arrays arrays(1, state.range(0), state.range(1), state.range(2), 18);
   const BatchInputs<float> in = arrays.inputs(is_delta);
   compare(
-      state, static_cast<double>(arrays.tokens * arrays.heads),
-      [&] { chunkwise(in, arrays.reads()); }, [&] { return arrays.out; });
+      state, arrays, [&] { chunkwise(in, arrays.reads()); }, [&] { return arrays.out; });
 }
 
 void gradient(benchmark::State& state, bool is_delta) {
@@ -155,7 +158,7 @@ void gradient(benchmark::State& state, bool is_delta) {
   BatchTape<float> tape;
   chunkwise(in, arrays.reads(), {}, &tape);
   compare(
-      state, static_cast<double>(arrays.tokens * arrays.heads),
+      state, arrays,
       [&] { chunkwise_gradient(in, tape, arrays.lay(arrays.v.data(), arrays.d), gradients); },
       [&] { return to.k; });
 }

@@ -3659,26 +3659,29 @@ void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Ind
 
 #endif  // LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
 
-// ---- loglinear/chunks/value_columns.hpp
+// ---- loglinear/chunks/state_share.hpp
 
-#ifndef LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
-#define LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+#ifndef LOGLINEAR_CHUNKS_STATE_SHARE_HPP
+#define LOGLINEAR_CHUNKS_STATE_SHARE_HPP
 
 namespace loglinear::detail {
 
-/// The value columns [first, first + size) of the states, which go through chunks together, and
-/// scratch memory for that.
+/// What one thread takes through the chunks: the value columns [first, first + size) of the states
+/// at the levels [youngest, end); and scratch memory for that.
 template <class Scalar>
-struct ValueColumns {
+struct StateShare {
   Index first, size;
+  int youngest, end;
   Vector<Scalar> lambda{};                    // of each query, where it reads a level
-  RowMajorMatrix<Scalar> reads{};             // of the columns
+  RowMajorMatrix<Scalar> reads{};             // of some columns
   RowMajorMatrix<Scalar> found{}, carried{};  // of `ChunkMap::carry`
+
+  [[nodiscard]] bool has(int level) const { return youngest <= level && level < end; }
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_CHUNKS_VALUE_COLUMNS_HPP
+#endif  // LOGLINEAR_CHUNKS_STATE_SHARE_HPP
 
 // ---- loglinear/chunks/value_mix.hpp
 
@@ -4130,7 +4133,7 @@ class ChunkStep {
         chunk_(shape, capacity, weights),
         map_(shape, capacity),
         mix_(shape, capacity),
-        all_{0, shape.d_v} {}
+        all_{0, shape.d_v, 0, max_level_limit} {}
 
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
@@ -4146,22 +4149,19 @@ class ChunkStep {
     if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
   }
-  /// The second part, for some value columns: `states` has these alone; it is read if `reads`, and
-  /// goes through the chunk. Columns do not depend on each other, so that threads may take
-  /// different ones at the same time. Calls `foresee` as `advance` does.
-  template <class Foresee>
-  void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
-            Foresee foresee) const {
-    const Index levels = active_level_count(states.count(), states.max_levels());
-    auto next_part = in_parts(
-        stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
-    // In memory of their own, so that no other thread writes to the same lines of a cache.
-    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
-    resize(columns.reads, all.rows(), all.cols());
-    copy_rows(ConstBlock(all), columns.reads);
-    take_levels(states, columns, reads, columns.reads, next_part);
-    copy_rows(ConstBlock(columns.reads), all);
-    merge(states, states, columns, next_part);
+  /// The second part, for a share of the states: `states` has it alone; it is read if `reads`, and
+  /// goes through the chunk. No share of columns depends on another, so that threads may take
+  /// different ones at the same time. A share of older levels comes after that of the younger ones
+  /// with the same columns, which leaves the states that grow older than its own in `handed`, at
+  /// their levels.
+  void take(Hierarchy<Scalar>& states, StateShare<Scalar>& share, std::vector<Matrix>& handed,
+            bool reads) const {
+    take_share(states, share, reads);
+    for (int l : states.active()) {
+      const int holder = states.holder(count_after(states), states.bucket(l).first);
+      if (share.has(l) != share.has(holder)) states.level(l).swap(handed[array_size(l)]);
+    }
+    merge(states, states, share, [] {});
   }
   /// The third part of a pass for reads, once all columns are through.
   void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
@@ -4290,38 +4290,51 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
+  /// Reads a share of the levels and takes it through the chunk.
+  void take_share(Hierarchy<Scalar>& states, StateShare<Scalar>& share, bool reads) const {
+    if (!reads || share.size == shape_.d_v) {
+      return take_levels(states, share, reads, rows_.out, [] {});
+    }
+    // Columns in memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, share.first, chunk_.tokens, share.size);
+    resize(share.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), share.reads);
+    take_levels(states, share, reads, share.reads, [] {});
+    copy_rows(ConstBlock(share.reads), all);
+  }
   /// Takes each level through the chunk right after it was read, while it is in the cache.
   template <class Before>
-  void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+  void take_levels(Hierarchy<Scalar>& states, StateShare<Scalar>& share, bool reads,
                    const Block& out, Before&& before_stretch) const {
     for (int l : states.active()) {
-      if (reads) read_level(states, l, columns, out, before_stretch);
-      map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
-      end_carry(states.level(l), columns);
+      if (!share.has(l)) continue;
+      if (reads) read_level(states, l, share, out, before_stretch);
+      map_.carry(states.level(l), states.level(l), share.found, share.carried);
+      end_carry(states.level(l), share);
     }
   }
   template <class Before>
-  void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
+  void read_level(const Hierarchy<Scalar>& states, int l, StateShare<Scalar>& share,
                   const Block& out, Before&& before_stretch) const {
-    gather_lambda(states, l, columns.lambda);
+    gather_lambda(states, l, share.lambda);
     for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
       const Index size = (std::min)(pair_rows, chunk_.tokens - first);
       before_stretch();
       product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                out.middleRows(first, size), columns.lambda.data() + first);
+                                out.middleRows(first, size), share.lambda.data() + first);
     }
   }
   /// What an older state undergoes after the chunk's transitions.
-  void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
-    mix_.carry(state, columns.first);
+  void end_carry(Matrix& state, const StateShare<Scalar>& share) const {
+    mix_.carry(state, share.first);
     clear_negligible(state.data(), state.size());
   }
-  /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
-  /// adds its own leaves. Of `states` it uses only the count, that before the chunk, and not the
-  /// levels.
+  /// Moves the levels of `next`, which have gone through the chunk, to those levels of the share
+  /// where they are after it, and adds its own leaves. Of `states` it uses only the count, that
+  /// before the chunk, and not the levels.
   template <class Before>
   void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
-             const ValueColumns<Scalar>& columns, Before&& before_rows) const {
+             const StateShare<Scalar>& share, Before&& before_rows) const {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
@@ -4336,7 +4349,7 @@ class ChunkStep {
     }
     for (int l : active) {
       const int holder = holder_of(l);
-      if (holder == l) continue;
+      if (holder == l || !share.has(holder)) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);
         add(to.data(), next.level(l).data(), to.size(), to.data());
@@ -4346,9 +4359,10 @@ class ChunkStep {
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      if (!share.has(l)) return;
       const bool has = take(l);
       if (!has) next.allocate(l);
-      const ConstBlock right = values.block(begin, columns.first, size, columns.size);
+      const ConstBlock right = values.block(begin, share.first, size, share.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
@@ -4367,435 +4381,12 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
-  ValueColumns<Scalar> all_;
+  StateShare<Scalar> all_;
 };
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
-
-// ---- loglinear/chunks/chunk_map_pullback.hpp
-
-#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// The gradients of a chunk's tokens from those of the four matrices of chunk_map.hpp: call
-/// `start`, then `carry` for every older state, then `finish`.
-template <class Scalar>
-class ChunkMapPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Block = RowBlock<Scalar>;
-  using ConstBlock = ConstRowBlock<Scalar>;
-  using Views = typename Chunk<Scalar>::Views;
-  using Pass = typename ChunkMap<Scalar>::Pass;
-
-  /// \param map  whose matrices are those of the chunk at hand, made for gradients
-  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
-      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
-
-  /// Call it after `ChunkMap::prepare_carry`.
-  void start() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      set_zero(d_transition_, shape_.d_k, shape_.d_k);
-    } else {
-      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
-      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
-    }
-  }
-
-  /// d_s = A^T d_next for older state n, which is s before the chunk; notes the gradient of A. d_s
-  /// may be d_next itself.
-  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_next, transposed_, d_transition_);
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = map_.pass() == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_next, transposed_, d_written_transposed_);
-      resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_next, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.pull_back_state(s, d_next, d_s);
-    if (shape_.steps > 0) {
-      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
-    }
-  }
-
-  /// Writes the gradients of the chunk's q, k, u and p and adds to those of its log decays, from
-  /// those of scores, queries and keys, which it overwrites, and from what was noted of A. Where
-  /// scores and queries are plain, q already has that of the queries.
-  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-              Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const ConstBlock q = rows.q, k = rows.k;
-    const Block d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
-      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
-      resize(d_lookups_, map_.moments(), shape_.d_k);
-      resize(d_lower_, map_.moments(), map_.moments());
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
-        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
-      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
-                          !map_.has_plain_scores());
-    decay_.finish_pull_back(gradient.decay);
-  }
-
- private:
-  /// Adds to the gradients of written and sought what the states contribute through A = D -
-  /// written^T sought.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(map_.written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(map_.sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
-      transpose_into(d_written_transposed_, transposed_);
-      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and
-  ///
-  ///     dL = -T^T dT T^T = -T^T (G^T d_scores + K d_keys^T) T^T = -(scores^T dG + keys dK^T)
-  ///
-  /// On return d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    Block(d_lookups_).setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
-                                                Block(d_lookups_));
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(kept_.inverse, transposed_);
-    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
-    d_scores.swap(d_query_removal_);
-    resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
-    d_keys.swap(carried_);
-    Block(d_lower_).setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
-                                                Block(d_lower_));
-    transpose_into(d_keys, transposed_);
-    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
-  }
-
-  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    set_zero(d_query_removal_, map_.tokens(), map_.moments());
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    set_zero(d_removals_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
-
-    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
-                            d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
-
-    Block(d_lower_).setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
-  ChunkMap<Scalar>& map_;
-  const typename ChunkMap<Scalar>::Kept& kept_;
-  ChunkDecay<Scalar>& decay_;
-  SequenceShape shape_;
-  Matrix d_transition_{};                                  // where A is formed
-  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
-  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
-  Matrix d_found_{}, d_found_leaves_{};
-  Matrix carried_{}, transposed_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
-// ---- loglinear/detail/kernels/column_products.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
-
-// Products of the columns of one matrix with those of another, and its columns added to a third
-// under weights: the pullback of reads of many queries, one a column.
-
-namespace loglinear::detail {
-
-/// The part of N packets of columns; the sums of columns stay in registers.
-template <int N, class Scalar>
-void column_products_block(const Scalar* z, Index rows, Index stride, const Scalar* x,
-                           const Scalar* weights, Scalar* sums, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P sum[array_size(N)], weight[array_size(N)];
-  for (int n = 0; n < N; ++n) {
-    sum[n] = ei::ploadu<P>(sums + n * width);
-    weight[n] = ei::ploadu<P>(weights + n * width);
-  }
-  for (Index i = 0; i < rows; ++i, z += stride, x += stride, out += stride) {
-    for (int n = 0; n < N; ++n) {
-      const P packet = ei::ploadu<P>(z + n * width);
-      sum[n] = ei::pmadd(packet, ei::ploadu<P>(x + n * width), sum[n]);
-      ei::pstoreu(out + n * width, ei::pmadd(packet, weight[n], ei::ploadu<P>(out + n * width)));
-    }
-  }
-  for (int n = 0; n < N; ++n) ei::pstoreu(sums + n * width, sum[n]);
-}
-
-/// sums[j] += sum_i z(i, j) x(i, j) and out(i, j) += z(i, j) weights[j], for row-major matrices
-/// without gaps, in one pass over z.
-template <class Scalar>
-void add_column_products(const Scalar* z, Index rows, Index columns, const Scalar* x,
-                         const Scalar* weights, Scalar* sums, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + 4 * width <= columns; j += 4 * width) {
-    column_products_block<4>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
-  }
-  for (; j + width <= columns; j += width) {
-    column_products_block<1>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
-  }
-  for (; j < columns; ++j) {
-    for (Index i = 0; i < rows; ++i) {
-      const Index at = i * columns + j;
-      sums[j] += z[at] * x[at];
-      out[at] += z[at] * weights[j];
-    }
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
-
-// ---- loglinear/chunks/chunk_step_pullback.hpp
-
-#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// The two halves of a chunk's step backwards, in reverse order.
-template <class Scalar>
-class ChunkStepPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Block = RowBlock<Scalar>;
-  using ConstBlock = ConstRowBlock<Scalar>;
-  using Targets = typename Chunk<Scalar>::Targets;
-
-  /// \param step  which will have loaded, for gradients, the chunk at hand
-  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
-      : step_(step), map_(step.map()), shape_(step.shape()) {}
-
-  /// `gradient` holds the gradient of the states after the chunk, and in the end that of `states`,
-  /// the ones before it. `targets` says where the gradient of the reads is. The gradient of the
-  /// chunk goes to `d_chunk` and `targets`. Calls `foresee(part, parts)` now and then, each part
-  /// once.
-  template <class Foresee>
-  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                  const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
-    const Index tokens = step_.chunk().tokens;
-    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
-    map_.start();
-    pull_back_advance(states, gradient, targets, d_chunk);
-
-    const auto& rows = step_.rows();
-    resize(d_weighted_, tokens, tokens * shape_.leaves);
-    step_.mix().pull_back_mix(step_.weighted_scores(step_.mask(states)), rows.v, targets.out,
-                              d_weighted_, targets.v, d_chunk.value_decay);
-    pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
-                              rows.lambda, d_weighted_, d_chunk.lambda,
-                              [&](Index t) { return step_.map().score_factors(t); });
-    pull_back_reads(states, gradient, targets.out, targets.q, d_chunk, foresee);
-    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
-  }
-
- private:
-  /// The whole of a matrix of that size.
-  [[nodiscard]] static Block sized(Matrix& m, Index rows, Index columns) {
-    resize(m, rows, columns);
-    return m;
-  }
-
-  /// Writes what the states after the chunk contribute to the gradients of keys and values.
-  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                         const Targets& targets, Chunk<Scalar>& d_chunk) {
-    const std::uint64_t before = states.count(), after = step_.count_after(states);
-    const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
-    const Block d_v = targets.v,
-                d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
-    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      transpose_into(gradient.level(l), transposed_);
-      product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys.middleRows(begin, size));
-      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
-                             d_v.middleRows(begin, size));
-    });
-    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
-
-    // The levels that have moved come first, while the gradient of where they are now is there.
-    for (const bool has_moved : {true, false}) {
-      std::size_t n = 0;
-      for (int l : states.active()) {
-        const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved) {
-          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
-        }
-        ++n;
-      }
-    }
-    gradient.set_count(before);
-  }
-  /// The gradient of older state n from that of what it has become.
-  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
-                       Chunk<Scalar>& d_chunk) {
-    if (shape_.decays_values) {
-      step_.map().carry(n, state, carried_);
-      step_.mix().carry(carried_);
-      if (&d_state != &d_next) d_state = d_next;
-      step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
-      map_.carry(n, state, d_state, d_state);
-    } else {
-      map_.carry(n, state, d_next, d_state);
-    }
-    clear_negligible(d_state.data(), d_state.size());
-  }
-
-  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
-  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
-  template <class Foresee>
-  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       ConstBlock d_out, const Block& d_q, Chunk<Scalar>& d_chunk,
-                       Foresee foresee) {
-    const Index tokens = step_.chunk().tokens;
-    const ConstBlock queries = step_.map().queries();
-    if (shape_.decays_values) {
-      const Block d_decayed = writable_block_of(d_chunk.out).topRows(tokens);
-      for (Index t = 0; t < tokens; ++t) copy(d_out.row(t), shape_.d_v, d_decayed.row(t));
-      set_zero(decayed_reads_, tokens, shape_.d_v);
-      for (int l : states.active()) {
-        step_.gather_lambda(states, l, lambda_);
-        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
-      }
-      step_.mix().decay_from_start(decayed_reads_);
-      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      d_out = d_decayed;
-    }
-    set_zero(d_queries_transposed_, shape_.d_k, tokens);
-    transpose_into(d_out, d_out_transposed_);
-    transpose_into(queries, queries_transposed_);
-    resize(products_, shape_.d_k, tokens);
-    resize(lambda_out_, tokens, shape_.d_v);
-    const Index stretches = (shape_.d_k + pair_rows - 1) / pair_rows;
-    const Index parts = stretches * active_level_count(states.count(), states.max_levels());
-    Index part = 0;
-    for (int l : states.active()) {
-      step_.gather_lambda(states, l, lambda_);
-      for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
-                          lambda_out_.data() + t * shape_.d_v);
-      }
-      const ConstBlock state(states.level(l));
-      const Block d_state(gradient.level(l)), products(products_);
-      for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
-        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
-        foresee(part, parts);
-        const auto left = queries.block(0, i, tokens, rows).transpose();
-        product<Into::add>(left, ConstBlock(lambda_out_), d_state.middleRows(i, rows));
-        product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
-                               products.middleRows(i, rows));
-      }
-      set_zero(d_lambda_, tokens);
-      add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
-                          lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
-      step_.for_each_weight_of(states, l, [&](Index t, int level) {
-        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
-      });
-      if (step_.map().has_plain_scores()) note_reads();
-    }
-    const bool is_plain = step_.map().has_plain_scores();
-    is_plain ? transpose_into(d_queries_transposed_, d_q)
-             : transpose_into(d_queries_transposed_, d_queries_);
-  }
-  /// What the reads of the last level say of the decays.
-  void note_reads() {
-    for (Index t = 0; t < d_lambda_.size(); ++t) {
-      step_.map().decay().note_from_start(shape_.queries_at()[t], lambda_[t] * d_lambda_[t]);
-    }
-  }
-
-  ChunkStep<Scalar>& step_;
-  ChunkMapPullback<Scalar> map_;
-  SequenceShape shape_;
-  Matrix lambda_out_{};
-  Vector<Scalar> lambda_{}, d_lambda_{};
-  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
-  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 
 // ---- loglinear/chunks/chunkwise_tape.hpp
 
@@ -5338,7 +4929,20 @@ namespace loglinear::detail {
 /// The most threads that a loop can have.
 inline constexpr int thread_limit = 1024;
 
+/// Some tens of nanoseconds in which another thread may have the core's resources.
+inline void pause_briefly() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
 #ifdef __STDCPP_THREADS__
+
+/// For a thread that waits for others within a loop, at the n-th look: soon the system may give the
+/// processor to one of them.
+inline void relax(int n) {
+  n < 1000 ? pause_briefly() : std::this_thread::yield();
+}
 
 [[nodiscard]] inline int processor_count() {
   return static_cast<int>(
@@ -5398,9 +5002,7 @@ class ThreadPool {
   static void await(const std::atomic<int>& value, int old) {
     for (int i = 0; i < 1000; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
-#  if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#  endif
+      pause_briefly();
     }
     value.wait(old);
   }
@@ -5509,6 +5111,8 @@ template <class Body>
 }
 
 #else  // a system without threads
+
+inline void relax(int) {}
 
 [[nodiscard]] inline int processor_count() {
   return 1;
@@ -5690,55 +5294,47 @@ void parallel_for(Index n, int most, const Body& body) {
 
 #endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
 
-// ---- loglinear/chunks/chunk_windows.hpp
+// ---- loglinear/chunks/chunk_pipeline.hpp
 
-#ifndef LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
+#ifndef LOGLINEAR_CHUNKS_CHUNK_PIPELINE_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_PIPELINE_HPP
 
 // One long sequence on several threads. What a chunk is by itself (its scores, keys and transition)
 // does not depend on the states, so that several chunks can be begun at once. The states go from
-// chunk to chunk, but no value column of theirs meets another one. So each thread takes some of the
-// columns through the chunks of a window and reads them on the way, and meanwhile the chunks of the
-// next window are begun and those of the last one are ended,
+// chunk to chunk, but no level meets an older one until it merges into it, and no value column
+// meets another one at all. So the states are shared out by levels and by columns to lanes, and
+// every chunk passes through
 //
-//     columns of the states, through window w  |  ending window w - 1, beginning window w + 1
+//     begin  ->  lane of the younger levels  ->  lane of the older levels  ->  end
 //
-// Every number is computed by the operations that one thread does, in the same order, so that the
-// bits are the same.
+// A thread has a lane of its own, so that the states stay in its cache. It takes the next chunk
+// through this lane as soon as the chunk is there, and begins chunks while none is. Every number is
+// computed by the operations that one thread does, in the same order, so that the bits are the
+// same.
 
 namespace loglinear::detail {
 
 template <class Scalar>
-class ChunkWindows {
+class ChunkPipeline {
  public:
   using Pass = typename ChunkStep<Scalar>::Pass;
 
-  /// Whether windows are worth while: the source is concurrent, there are several threads, and
-  /// chunks enough for some windows. No bit depends on the answer.
-  [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
+  /// Whether a pipeline is worth while: the source is concurrent, there are several threads, and
+  /// chunks enough to fill it some times. No bit depends on the answer.
+  [[nodiscard]] static bool is_useful(const TokenSource<Scalar>& source, Index chunk_size) {
     return source.is_concurrent() && threads_for(thread_limit, thread_count()) > 1 &&
            source.length() / chunk_size >= 8 * thread_count();
   }
 
-  ChunkWindows(TokenSource<Scalar>& source, Index chunk_size, Index weights,
-               const Hierarchy<Scalar>& states)
-      : source_(source), chunk_size_(chunk_size), states_(states) {
-    // Whole packets, so that each column is computed as it is among all of them.
-    const Index packets = states.d_v() / packet_size<Scalar>,
-                count = std::clamp<Index>(packets, 1, thread_count());
-    for (Index n = 0; n < count; ++n) {
-      const Index first = packets * n / count * packet_size<Scalar>,
-                  end = n + 1 == count ? states.d_v()
-                                       : packets * (n + 1) / count * packet_size<Scalar>;
-      blocks_.emplace_back(states, first, end - first);
-    }
-    begins_ = (thread_count() + count - 1) / count;  // one for each thread
-    size_ = count * begins_;
-    for (auto& window : steps_) {
-      for (Index i = 0; i < size_; ++i) {
-        window.push_back(std::make_unique<ChunkStep<Scalar>>(
-            source.shape(), (std::min)(chunk_size, source.length()), weights));
-      }
+  ChunkPipeline(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                const Hierarchy<Scalar>& states)
+      : source_(source), chunk_size_(chunk_size), threads_(thread_count()), states_(states) {
+    share_out();
+    for (Index i = 0; i < places_a_thread * threads_; ++i) {
+      places_.push_back(std::make_unique<Place>(source.shape(),
+                                                (std::min)(chunk_size, source.length()), weights));
+      places_.back()->handed.resize(array_size(columns_));
+      for (auto& levels : places_.back()->handed) levels.resize(array_size(states.max_levels()));
     }
     std::uint64_t before = states.count();
     for (Index first = 0; first < source.length();) {
@@ -5753,114 +5349,628 @@ class ChunkWindows {
 
   /// As `ChunkwiseRun::forward`.
   void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    const Index passes = static_cast<Index>(blocks_.size()) + size_;
-    for (Index w = -1; (w - 1) * size_ < chunks(); ++w) {
-      for (Index chunk = first_of(w); tape != nullptr && chunk < first_of(w + 1); ++chunk) {
+    tape_ = tape;
+    reads_ = reads;
+    if (tape != nullptr) {
+      tape->start(source_.length() / chunk_size_ + 2);
+      for (Index chunk = 0; chunk < chunks(); ++chunk) {
         tape->allocate(begin(chunk), count(chunk), states_);
       }
-      const Index end = first_of(w + 1), in_work = first_of(w), last = first_of(w - 1);
-      parallel_for<Scalar>(passes, thread_count(), [&](Index n) {
-        const Index block = n / (begins_ + 1), place = n % (begins_ + 1);
-        if (place == 0) return take(block, in_work, end, tape, reads);
-        const Index at = block * begins_ + place - 1;
-        if (reads && last + at < in_work) end_reads(last + at);
-        begin_chunk((w + 1) * size_ + at, reads);
-      });
     }
+    parallel_for<Scalar>(threads_, threads_, [&](Index n) { work(n); });
     failed_.rethrow();
     gather(states);
   }
 
  private:
-  /// Columns of the states, which go from chunk to chunk.
-  struct Block {
-    Block(const Hierarchy<Scalar>& states, Index first, Index size)
-        : columns{first, size},
-          levels(states.max_levels(), states.d_k(), size, states.count(), states.origin()) {
+  static constexpr Index places_a_thread = 4;
+
+  /// A share of the states on its way through the chunks.
+  struct Lane {
+    Lane(const Hierarchy<Scalar>& states, StateShare<Scalar> which, const Lane* lane_before)
+        : share(std::move(which)),
+          levels(states.max_levels(), states.d_k(), share.size, states.count(), states.origin()),
+          before(lane_before) {
       for (int l : levels.active()) {
+        if (!share.has(l)) continue;
         levels.allocate(l);
-        copy_rows(block_of(states.level(l)).block(0, first, states.d_k(), size),
+        copy_rows(block_of(states.level(l)).block(0, share.first, states.d_k(), share.size),
                   RowBlock<Scalar>(levels.level(l)));
       }
     }
-    /// Writes the columns to their place in `all`, whose levels are allocated.
+    /// Writes the share to its place in `all`, whose levels are allocated.
     void put(Hierarchy<Scalar>& all) const {
       for (int l : levels.active()) {
+        if (!share.has(l)) continue;
         copy_rows(block_of(levels.level(l)),
-                  RowBlock<Scalar>(all.level(l)).block(0, columns.first, all.d_k(), columns.size));
+                  RowBlock<Scalar>(all.level(l)).block(0, share.first, all.d_k(), share.size));
       }
     }
-    ValueColumns<Scalar> columns;
+    StateShare<Scalar> share;
     Hierarchy<Scalar> levels;
+    const Lane* before;          // that of the younger levels, if there is one
+    std::atomic<Index> done{0};  // chunks that are through
+    std::atomic<bool> is_owned{false};
+    std::atomic_flag is_busy{};
   };
-  [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
-    return *steps_[static_cast<std::size_t>(chunk / size_ % 2)]
-                  [static_cast<std::size_t>(chunk % size_)];
+  /// Where a chunk is worked on.
+  struct Place {
+    Place(const SequenceShape& shape, Index capacity, Index weights)
+        : step(shape, capacity, weights) {}
+    ChunkStep<Scalar> step;
+    std::vector<std::vector<RowMajorMatrix<Scalar>>> handed{};  // of some columns, to older levels
+    std::atomic<Index> begun{0}, ended{0};                      // the last chunk that was, plus one
+    std::atomic<Index> lanes_left{0};                           // until that chunk can be ended
+  };
+
+  /// Shares the states out, at most one lane a thread: by levels where there are some, by columns
+  /// where threads are left.
+  void share_out() {
+    const std::uint64_t end = states_.count() + static_cast<std::uint64_t>(source_.length());
+    const int youngest = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunk_size_))),
+              oldest = (std::min)(static_cast<int>(std::bit_width(end)), states_.max_levels());
+    // Whole packets, so that each column is computed as it is among all of them; and four packets
+    // are the width at which products are fastest.
+    const Index packets = (std::max)(states_.d_v() / packet_size<Scalar>, Index{1}),
+                wide = std::clamp<Index>(packets / 4, 1, threads_);
+    const bool by_levels = threads_ >= 2 * wide && oldest - youngest >= 4;
+    columns_ = (std::min)(by_levels ? (std::max)(wide, Index{threads_ / 2}) : threads_, packets);
+    const int none = states_.max_levels(), middle = by_levels ? (youngest + oldest) / 2 - 1 : none;
+    const auto edge = [&](Index n) {
+      return n == columns_ ? states_.d_v() : packets * n / columns_ * packet_size<Scalar>;
+    };
+    const auto share = [&](Index n, int from, int to) {
+      return StateShare<Scalar>{edge(n), edge(n + 1) - edge(n), from, to};
+    };
+    for (Index n = 0; n < columns_; ++n) {
+      lanes_.push_back(std::make_unique<Lane>(states_, share(n, 0, middle), nullptr));
+    }
+    for (Index n = 0; by_levels && n < columns_; ++n) {
+      lanes_.push_back(
+          std::make_unique<Lane>(states_, share(n, middle, none), lanes_[array_size(n)].get()));
+    }
   }
-  [[nodiscard]] Index begin(Index chunk) const { return firsts_[static_cast<std::size_t>(chunk)]; }
+
+  [[nodiscard]] Place& place(Index chunk) {
+    return *places_[array_size(chunk % static_cast<Index>(places_.size()))];
+  }
+  [[nodiscard]] Index begin(Index chunk) const { return firsts_[array_size(chunk)]; }
   /// The number of tokens before a chunk.
   [[nodiscard]] std::uint64_t count(Index chunk) const {
     return states_.count() + static_cast<std::uint64_t>(begin(chunk));
   }
-  /// Chunks before the first that could not be begun.
+  /// Chunks before the first that failed, which is among them if it could not be ended alone.
   [[nodiscard]] Index chunks() const {
-    return (std::min)(static_cast<Index>(firsts_.size()) - 1, failed_.first());
-  }
-  [[nodiscard]] Index first_of(Index window) const {
-    return std::clamp<Index>(window * size_, 0, chunks());
+    const Index failed = failed_.first();
+    return (std::min)(static_cast<Index>(firsts_.size()) - 1, failed / 2 + failed % 2);
   }
 
-  void begin_chunk(Index chunk, bool reads) {
-    if (chunk >= chunks()) return;
-    std::exception_ptr failure = caught([&] {
-      step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk),
-                       reads ? Pass::reads : Pass::states);
-      step(chunk).begin(states_.max_levels(), count(chunk), reads);
-    });
-    if (failure) failed_.note(chunk, std::move(failure));
-  }
-  /// Takes block number n through the chunks from `first` to `end`. Meanwhile it prefetches the
-  /// chunks that this thread begins next.
-  void take(Index n, Index first, Index end, ChunkwiseTape<Scalar>* tape, bool reads) {
-    Block& block = blocks_[static_cast<std::size_t>(n)];
-    const Index count = static_cast<Index>(blocks_.size());
-    for (Index chunk = first; chunk < end; ++chunk) {
-      if (tape != nullptr && chunk % tape->interval == 0) {
-        block.put(tape->kept[static_cast<std::size_t>(chunk / tape->interval)]);
+  /// What one thread does until all chunks are through.
+  void work(Index self) {
+    const auto lanes = static_cast<Index>(lanes_.size());
+    if (self < lanes) lanes_[array_size(self)]->is_owned.store(true);
+    for (int idle = 0; ended_.load(std::memory_order_acquire) < chunks();) {
+      bool has_worked = self < lanes && take_next(self);
+      has_worked = has_worked || begin_next();
+      for (Index n = 0; !has_worked && n < lanes; ++n) {
+        has_worked = !lanes_[array_size(n)]->is_owned.load() && take_next(n);
       }
-      const Index at = chunk % size_, next = chunk - at + size_ + n * begins_ + at / count;
-      step(chunk).take(block.levels, block.columns, reads, [&](Index part, Index parts) {
-        if (next >= chunks()) return;
-        source_.foresee(begin(next), begin(next + 1) - begin(next), at % count * parts + part,
-                        count * parts);
-      });
+      idle = has_worked ? 0 : idle + 1;
+      if (idle > 0) relax(idle);
     }
   }
-  void end_reads(Index chunk) {
-    step(chunk).end_reads();
-    source_.take_out(begin(chunk), step(chunk).chunk());
+  /// Begins the next chunk, if a place for it is free.
+  bool begin_next() {
+    Index chunk = next_.load(std::memory_order_relaxed);
+    const auto places = static_cast<Index>(places_.size());
+    do {
+      if (chunk >= chunks()) return false;
+      const Index ended = place(chunk).ended.load(std::memory_order_acquire);
+      if (chunk >= places && ended != chunk - places + 1) return false;
+    } while (!next_.compare_exchange_weak(chunk, chunk + 1));
+    Place& at = place(chunk);
+    std::exception_ptr failure = caught([&] {
+      at.step.load(source_, begin(chunk), begin(chunk + 1) - begin(chunk),
+                   reads_ ? Pass::reads : Pass::states);
+      at.step.begin(states_.max_levels(), count(chunk), reads_);
+    });
+    if (failure) {
+      failed_.note(2 * chunk, std::move(failure));
+      return true;
+    }
+    at.lanes_left.store(columns_, std::memory_order_relaxed);
+    at.begun.store(chunk + 1, std::memory_order_release);
+    return true;
+  }
+  /// Takes lane number n through the next chunk, if that is there.
+  bool take_next(Index n) {
+    Lane& lane = *lanes_[array_size(n)];
+    if (lane.is_busy.test_and_set(std::memory_order_acquire)) return false;
+    const Index chunk = lane.done.load(std::memory_order_relaxed);
+    const bool is_there =
+        chunk < chunks() &&
+        (lane.before != nullptr ? lane.before->done.load(std::memory_order_acquire) > chunk
+                                : place(chunk).begun.load(std::memory_order_acquire) == chunk + 1);
+    if (is_there) {
+      std::exception_ptr failure = caught([&] { take(lane, chunk, n % columns_); });
+      if (failure) {
+        failed_.note(2 * chunk, std::move(failure));
+      } else {
+        lane.done.store(chunk + 1, std::memory_order_release);
+        const bool is_last = n + columns_ >= static_cast<Index>(lanes_.size());
+        if (is_last && place(chunk).lanes_left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+          end(chunk);
+        }
+      }
+    }
+    lane.is_busy.clear(std::memory_order_release);
+    return is_there;
+  }
+  void take(Lane& lane, Index chunk, Index columns) {
+    if (tape_ != nullptr && chunk % tape_->interval == 0) {
+      lane.put(tape_->kept[array_size(chunk / tape_->interval)]);
+    }
+    Place& at = place(chunk);
+    at.step.take(lane.levels, lane.share, at.handed[array_size(columns)], reads_);
+  }
+  void end(Index chunk) {
+    Place& at = place(chunk);
+    std::exception_ptr failure = caught([&] {
+      if (!reads_) return;
+      at.step.end_reads();
+      source_.take_out(begin(chunk), at.step.chunk());
+    });
+    if (failure) failed_.note(2 * chunk + 1, std::move(failure));
+    at.ended.store(chunk + 1, std::memory_order_release);
+    ended_.fetch_add(1, std::memory_order_release);
   }
   /// The states after all chunks.
   void gather(Hierarchy<Scalar>& states) const {
-    states.set_count(blocks_.front().levels.count());
+    states.set_count(lanes_.front()->levels.count());
     for (int l : states.active()) states.allocate(l);
-    for (const Block& block : blocks_) block.put(states);
+    for (const auto& lane : lanes_) lane->put(states);
   }
 
   TokenSource<Scalar>& source_;
   Index chunk_size_;
-  Index size_ = 0, begins_ = 0;      // chunks of a window; those that are begun for each block
+  int threads_;
   const Hierarchy<Scalar>& states_;  // before the tokens
+  Index columns_ = 1;                // shares of columns
   std::vector<Index> firsts_{};      // token of each chunk, and the end
-  std::vector<Block> blocks_{};
-  std::array<std::vector<std::unique_ptr<ChunkStep<Scalar>>>, 2> steps_{};
+  std::vector<std::unique_ptr<Lane>> lanes_{};
+  std::vector<std::unique_ptr<Place>> places_{};
+  ChunkwiseTape<Scalar>* tape_ = nullptr;
+  bool reads_ = true;
+  std::atomic<Index> next_{0}, ended_{0};  // the chunk to be begun; how many have ended
   FirstFailure failed_{};
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
+#endif  // LOGLINEAR_CHUNKS_CHUNK_PIPELINE_HPP
+
+// ---- loglinear/chunks/chunk_map_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// The gradients of a chunk's tokens from those of the four matrices of chunk_map.hpp: call
+/// `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// Call it after `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
+    } else {
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s = A^T d_next for older state n, which is s before the chunk; notes the gradient of A. d_s
+  /// may be d_next itself.
+  void carry(std::size_t n, const Matrix& s, const Matrix& d_next, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_next, transposed_, d_transition_);
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_next, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_next, transposed_, d_written_transposed_);
+      resize(carried_, map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_next, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.pull_back_state(s, d_next, d_s);
+    if (shape_.steps > 0) {
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
+    }
+  }
+
+  /// Writes the gradients of the chunk's q, k, u and p and adds to those of its log decays, from
+  /// those of scores, queries and keys, which it overwrites, and from what was noted of A. Where
+  /// scores and queries are plain, q already has that of the queries.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(p, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(q, q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
+        decay_.pull_back_to_end(u, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(k, k_at, d_keys, d_k);
+      if (!map_.has_plain_scores()) decay_.pull_back_from_start(q, q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k,
+                          !map_.has_plain_scores());
+    decay_.finish_pull_back(gradient.decay);
+  }
+
+ private:
+  /// Adds to the gradients of written and sought what the states contribute through A = D -
+  /// written^T sought.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
+      transpose_into(d_written_transposed_, transposed_);
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dG = d_scores T^T, dK = T d_keys, and
+  ///
+  ///     dL = -T^T dT T^T = -T^T (G^T d_scores + K d_keys^T) T^T = -(scores^T dG + keys dK^T)
+  ///
+  /// On return d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    Block(d_lookups_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
+    transpose_into(kept_.inverse, transposed_);
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
+    d_scores.swap(d_query_removal_);
+    resize(carried_, map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
+    d_keys.swap(carried_);
+    Block(d_lower_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_scores,
+                                                Block(d_lower_));
+    transpose_into(d_keys, transposed_);
+    product_to_pairs<Into::subtract>(kept_.keys, k_at, transposed_, k_at, Block(d_lower_));
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    set_zero(d_found_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
+
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
+
+    Block(d_lower_).setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix carried_{}, transposed_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+// ---- loglinear/detail/kernels/column_products.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+
+// Products of the columns of one matrix with those of another, and its columns added to a third
+// under weights: the pullback of reads of many queries, one a column.
+
+namespace loglinear::detail {
+
+/// The part of N packets of columns; the sums of columns stay in registers.
+template <int N, class Scalar>
+void column_products_block(const Scalar* z, Index rows, Index stride, const Scalar* x,
+                           const Scalar* weights, Scalar* sums, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sum[array_size(N)], weight[array_size(N)];
+  for (int n = 0; n < N; ++n) {
+    sum[n] = ei::ploadu<P>(sums + n * width);
+    weight[n] = ei::ploadu<P>(weights + n * width);
+  }
+  for (Index i = 0; i < rows; ++i, z += stride, x += stride, out += stride) {
+    for (int n = 0; n < N; ++n) {
+      const P packet = ei::ploadu<P>(z + n * width);
+      sum[n] = ei::pmadd(packet, ei::ploadu<P>(x + n * width), sum[n]);
+      ei::pstoreu(out + n * width, ei::pmadd(packet, weight[n], ei::ploadu<P>(out + n * width)));
+    }
+  }
+  for (int n = 0; n < N; ++n) ei::pstoreu(sums + n * width, sum[n]);
+}
+
+/// sums[j] += sum_i z(i, j) x(i, j) and out(i, j) += z(i, j) weights[j], for row-major matrices
+/// without gaps, in one pass over z.
+template <class Scalar>
+void add_column_products(const Scalar* z, Index rows, Index columns, const Scalar* x,
+                         const Scalar* weights, Scalar* sums, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + 4 * width <= columns; j += 4 * width) {
+    column_products_block<4>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
+  }
+  for (; j + width <= columns; j += width) {
+    column_products_block<1>(z + j, rows, columns, x + j, weights + j, sums + j, out + j);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Index at = i * columns + j;
+      sums[j] += z[at] * x[at];
+      out[at] += z[at] * weights[j];
+    }
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_COLUMN_PRODUCTS_HPP
+
+// ---- loglinear/chunks/chunk_step_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// The two halves of a chunk's step backwards, in reverse order.
+template <class Scalar>
+class ChunkStepPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+  using Targets = typename Chunk<Scalar>::Targets;
+
+  /// \param step  which will have loaded, for gradients, the chunk at hand
+  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
+      : step_(step), map_(step.map()), shape_(step.shape()) {}
+
+  /// `gradient` holds the gradient of the states after the chunk, and in the end that of `states`,
+  /// the ones before it. `targets` says where the gradient of the reads is. The gradient of the
+  /// chunk goes to `d_chunk` and `targets`. Calls `foresee(part, parts)` now and then, each part
+  /// once.
+  template <class Foresee>
+  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                  const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
+    const Index tokens = step_.chunk().tokens;
+    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.start();
+    pull_back_advance(states, gradient, targets, d_chunk);
+
+    const auto& rows = step_.rows();
+    resize(d_weighted_, tokens, tokens * shape_.leaves);
+    step_.mix().pull_back_mix(step_.weighted_scores(step_.mask(states)), rows.v, targets.out,
+                              d_weighted_, targets.v, d_chunk.value_decay);
+    pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
+                              rows.lambda, d_weighted_, d_chunk.lambda,
+                              [&](Index t) { return step_.map().score_factors(t); });
+    pull_back_reads(states, gradient, targets.out, targets.q, d_chunk, foresee);
+    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
+  }
+
+ private:
+  /// The whole of a matrix of that size.
+  [[nodiscard]] static Block sized(Matrix& m, Index rows, Index columns) {
+    resize(m, rows, columns);
+    return m;
+  }
+
+  /// Writes what the states after the chunk contribute to the gradients of keys and values.
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const std::uint64_t before = states.count(), after = step_.count_after(states);
+    const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    const Block d_v = targets.v,
+                d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      transpose_into(gradient.level(l), transposed_);
+      product<Into::replace>(values.middleRows(begin, size), transposed_,
+                             d_keys.middleRows(begin, size));
+      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
+                             d_v.middleRows(begin, size));
+    });
+    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
+
+    // The levels that have moved come first, while the gradient of where they are now is there.
+    for (const bool has_moved : {true, false}) {
+      std::size_t n = 0;
+      for (int l : states.active()) {
+        const int holder = states.holder(after, states.bucket(l).first);
+        if ((holder != l) == has_moved) {
+          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
+        }
+        ++n;
+      }
+    }
+    gradient.set_count(before);
+  }
+  /// The gradient of older state n from that of what it has become.
+  void pull_back_carry(std::size_t n, const Matrix& state, const Matrix& d_next, Matrix& d_state,
+                       Chunk<Scalar>& d_chunk) {
+    if (shape_.decays_values) {
+      step_.map().carry(n, state, carried_);
+      step_.mix().carry(carried_);
+      if (&d_state != &d_next) d_state = d_next;
+      step_.mix().pull_back_carry(carried_, d_state, d_chunk.value_decay);
+      map_.carry(n, state, d_state, d_state);
+    } else {
+      map_.carry(n, state, d_next, d_state);
+    }
+    clear_negligible(d_state.data(), d_state.size());
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  template <class Foresee>
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       ConstBlock d_out, const Block& d_q, Chunk<Scalar>& d_chunk,
+                       Foresee foresee) {
+    const Index tokens = step_.chunk().tokens;
+    const ConstBlock queries = step_.map().queries();
+    if (shape_.decays_values) {
+      const Block d_decayed = writable_block_of(d_chunk.out).topRows(tokens);
+      for (Index t = 0; t < tokens; ++t) copy(d_out.row(t), shape_.d_v, d_decayed.row(t));
+      set_zero(decayed_reads_, tokens, shape_.d_v);
+      for (int l : states.active()) {
+        step_.gather_lambda(states, l, lambda_);
+        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
+      }
+      step_.mix().decay_from_start(decayed_reads_);
+      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
+      d_out = d_decayed;
+    }
+    set_zero(d_queries_transposed_, shape_.d_k, tokens);
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(queries, queries_transposed_);
+    resize(products_, shape_.d_k, tokens);
+    resize(lambda_out_, tokens, shape_.d_v);
+    const Index stretches = (shape_.d_k + pair_rows - 1) / pair_rows;
+    const Index parts = stretches * active_level_count(states.count(), states.max_levels());
+    Index part = 0;
+    for (int l : states.active()) {
+      step_.gather_lambda(states, l, lambda_);
+      for (Index t = 0; t < tokens; ++t) {
+        scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
+                          lambda_out_.data() + t * shape_.d_v);
+      }
+      const ConstBlock state(states.level(l));
+      const Block d_state(gradient.level(l)), products(products_);
+      for (Index i = 0; i < shape_.d_k; i += pair_rows, ++part) {
+        const Index rows = (std::min)(pair_rows, shape_.d_k - i);
+        foresee(part, parts);
+        const auto left = queries.block(0, i, tokens, rows).transpose();
+        product<Into::add>(left, ConstBlock(lambda_out_), d_state.middleRows(i, rows));
+        product<Into::replace>(state.middleRows(i, rows), ConstBlock(d_out_transposed_),
+                               products.middleRows(i, rows));
+      }
+      set_zero(d_lambda_, tokens);
+      add_column_products(products_.data(), shape_.d_k, tokens, queries_transposed_.data(),
+                          lambda_.data(), d_lambda_.data(), d_queries_transposed_.data());
+      step_.for_each_weight_of(states, l, [&](Index t, int level) {
+        d_chunk.lambda(t, level) += step_.map().query_factor(t) * d_lambda_[t];
+      });
+      if (step_.map().has_plain_scores()) note_reads();
+    }
+    const bool is_plain = step_.map().has_plain_scores();
+    is_plain ? transpose_into(d_queries_transposed_, d_q)
+             : transpose_into(d_queries_transposed_, d_queries_);
+  }
+  /// What the reads of the last level say of the decays.
+  void note_reads() {
+    for (Index t = 0; t < d_lambda_.size(); ++t) {
+      step_.map().decay().note_from_start(shape_.queries_at()[t], lambda_[t] * d_lambda_[t]);
+    }
+  }
+
+  ChunkStep<Scalar>& step_;
+  ChunkMapPullback<Scalar> map_;
+  SequenceShape shape_;
+  Matrix lambda_out_{};
+  Vector<Scalar> lambda_{}, d_lambda_{};
+  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
+  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 
 // ---- loglinear/detail/kernels/stepped_rows.hpp
 
@@ -6449,8 +6559,8 @@ void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights
                             if (reads) source.take_out(first, one_state.chunk());
                           });
   }
-  if (ChunkWindows<Scalar>::are_useful(source, chunk_size)) {
-    return ChunkWindows<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
+  if (ChunkPipeline<Scalar>::is_useful(source, chunk_size)) {
+    return ChunkPipeline<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
   }
   ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
 }

@@ -14,6 +14,7 @@ using namespace loglinear::test;
 namespace {
 
 constexpr Index length = 300, d_k = 5, d_v = 7, chunk_size = 4;
+constexpr Index wide_d_v = 17;  // which two threads share out by columns alone
 
 struct Pass {
   Array<double> reads{}, fresh_reads{};
@@ -39,10 +40,11 @@ TEST_CASE("a long sequence has the same bits on any number of threads", "[law]")
   for (const Kind& kind : test::all_kinds()) {
     for (const std::uint64_t start : {0u, 13u}) {
       test::Random random(++seed);
+      const Index columns = start == 0 ? d_v : wide_d_v;
       INFO(name_of(kind) << ", from token " << start);
-      const auto tokens = test::random_tokens<double>(random, kind, length, d_k, d_v, 10);
-      const auto initial = test::random_state<double>(random, start, 9, d_k, d_v);
-      const Array<double> d_out = random.matrix<double>(length, d_v);
+      const auto tokens = test::random_tokens<double>(random, kind, length, d_k, columns, 10);
+      const auto initial = test::random_state<double>(random, start, 9, d_k, columns);
+      const Array<double> d_out = random.matrix<double>(length, columns);
       const auto in = tokens.inputs();
       const Pass one = pass_on(1, in, initial, d_out);
       for (const int threads : {2, 3, 8}) {

@@ -12,13 +12,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/level_mask.hpp"
 #include "loglinear/chunks/pairs.hpp"
-#include "loglinear/chunks/value_columns.hpp"
+#include "loglinear/chunks/state_share.hpp"
 #include "loglinear/chunks/value_mix.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -41,7 +42,7 @@ class ChunkStep {
         chunk_(shape, capacity, weights),
         map_(shape, capacity),
         mix_(shape, capacity),
-        all_{0, shape.d_v} {}
+        all_{0, shape.d_v, 0, max_level_limit} {}
 
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
@@ -57,22 +58,19 @@ class ChunkStep {
     if (reads) begin_reads(max_levels, before, [] {});
     map_.prepare_carry(active_level_count(before, max_levels));
   }
-  /// The second part, for some value columns: `states` has these alone; it is read if `reads`, and
-  /// goes through the chunk. Columns do not depend on each other, so that threads may take
-  /// different ones at the same time. Calls `foresee` as `advance` does.
-  template <class Foresee>
-  void take(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
-            Foresee foresee) const {
-    const Index levels = active_level_count(states.count(), states.max_levels());
-    auto next_part = in_parts(
-        stretches_of(chunk_.tokens) * (reads ? levels : 0) + stretches_of(shape_.d_k), foresee);
-    // In memory of their own, so that no other thread writes to the same lines of a cache.
-    const Block all = rows_.out.block(0, columns.first, reads ? chunk_.tokens : 0, columns.size);
-    resize(columns.reads, all.rows(), all.cols());
-    copy_rows(ConstBlock(all), columns.reads);
-    take_levels(states, columns, reads, columns.reads, next_part);
-    copy_rows(ConstBlock(columns.reads), all);
-    merge(states, states, columns, next_part);
+  /// The second part, for a share of the states: `states` has it alone; it is read if `reads`, and
+  /// goes through the chunk. No share of columns depends on another, so that threads may take
+  /// different ones at the same time. A share of older levels comes after that of the younger ones
+  /// with the same columns, which leaves the states that grow older than its own in `handed`, at
+  /// their levels.
+  void take(Hierarchy<Scalar>& states, StateShare<Scalar>& share, std::vector<Matrix>& handed,
+            bool reads) const {
+    take_share(states, share, reads);
+    for (int l : states.active()) {
+      const int holder = states.holder(count_after(states), states.bucket(l).first);
+      if (share.has(l) != share.has(holder)) states.level(l).swap(handed[array_size(l)]);
+    }
+    merge(states, states, share, [] {});
   }
   /// The third part of a pass for reads, once all columns are through.
   void end_reads() { mix_.end_reads(weighted_, rows_.v, rows_.out); }
@@ -201,38 +199,51 @@ class ChunkStep {
                                       rows_.v, rows_.out.middleRows(first, size));
     }
   }
+  /// Reads a share of the levels and takes it through the chunk.
+  void take_share(Hierarchy<Scalar>& states, StateShare<Scalar>& share, bool reads) const {
+    if (!reads || share.size == shape_.d_v) {
+      return take_levels(states, share, reads, rows_.out, [] {});
+    }
+    // Columns in memory of their own, so that no other thread writes to the same lines of a cache.
+    const Block all = rows_.out.block(0, share.first, chunk_.tokens, share.size);
+    resize(share.reads, all.rows(), all.cols());
+    copy_rows(ConstBlock(all), share.reads);
+    take_levels(states, share, reads, share.reads, [] {});
+    copy_rows(ConstBlock(share.reads), all);
+  }
   /// Takes each level through the chunk right after it was read, while it is in the cache.
   template <class Before>
-  void take_levels(Hierarchy<Scalar>& states, ValueColumns<Scalar>& columns, bool reads,
+  void take_levels(Hierarchy<Scalar>& states, StateShare<Scalar>& share, bool reads,
                    const Block& out, Before&& before_stretch) const {
     for (int l : states.active()) {
-      if (reads) read_level(states, l, columns, out, before_stretch);
-      map_.carry(states.level(l), states.level(l), columns.found, columns.carried);
-      end_carry(states.level(l), columns);
+      if (!share.has(l)) continue;
+      if (reads) read_level(states, l, share, out, before_stretch);
+      map_.carry(states.level(l), states.level(l), share.found, share.carried);
+      end_carry(states.level(l), share);
     }
   }
   template <class Before>
-  void read_level(const Hierarchy<Scalar>& states, int l, ValueColumns<Scalar>& columns,
+  void read_level(const Hierarchy<Scalar>& states, int l, StateShare<Scalar>& share,
                   const Block& out, Before&& before_stretch) const {
-    gather_lambda(states, l, columns.lambda);
+    gather_lambda(states, l, share.lambda);
     for (Index first = 0; first < chunk_.tokens; first += pair_rows) {
       const Index size = (std::min)(pair_rows, chunk_.tokens - first);
       before_stretch();
       product<Into::add_scaled>(map_.queries().middleRows(first, size), states.level(l),
-                                out.middleRows(first, size), columns.lambda.data() + first);
+                                out.middleRows(first, size), share.lambda.data() + first);
     }
   }
   /// What an older state undergoes after the chunk's transitions.
-  void end_carry(Matrix& state, const ValueColumns<Scalar>& columns) const {
-    mix_.carry(state, columns.first);
+  void end_carry(Matrix& state, const StateShare<Scalar>& share) const {
+    mix_.carry(state, share.first);
     clear_negligible(state.data(), state.size());
   }
-  /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
-  /// adds its own leaves. Of `states` it uses only the count, that before the chunk, and not the
-  /// levels.
+  /// Moves the levels of `next`, which have gone through the chunk, to those levels of the share
+  /// where they are after it, and adds its own leaves. Of `states` it uses only the count, that
+  /// before the chunk, and not the levels.
   template <class Before>
   void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
-             const ValueColumns<Scalar>& columns, Before&& before_rows) const {
+             const StateShare<Scalar>& share, Before&& before_rows) const {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
     std::uint64_t filled = 0;
@@ -247,7 +258,7 @@ class ChunkStep {
     }
     for (int l : active) {
       const int holder = holder_of(l);
-      if (holder == l) continue;
+      if (holder == l || !share.has(holder)) continue;
       if (take(holder)) {
         Matrix& to = next.level(holder);
         add(to.data(), next.level(l).data(), to.size(), to.data());
@@ -257,9 +268,10 @@ class ChunkStep {
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      if (!share.has(l)) return;
       const bool has = take(l);
       if (!has) next.allocate(l);
-      const ConstBlock right = values.block(begin, columns.first, size, columns.size);
+      const ConstBlock right = values.block(begin, share.first, size, share.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
@@ -278,7 +290,7 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
-  ValueColumns<Scalar> all_;
+  StateShare<Scalar> all_;
 };
 
 }  // namespace loglinear::detail

@@ -12,9 +12,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "loglinear/chunks/chunk_pipeline.hpp"
 #include "loglinear/chunks/chunk_step.hpp"
 #include "loglinear/chunks/chunk_step_pullback.hpp"
-#include "loglinear/chunks/chunk_windows.hpp"
 #include "loglinear/chunks/chunkwise_tape.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/one_state_run.hpp"
@@ -149,8 +149,8 @@ void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights
                             if (reads) source.take_out(first, one_state.chunk());
                           });
   }
-  if (ChunkWindows<Scalar>::are_useful(source, chunk_size)) {
-    return ChunkWindows<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
+  if (ChunkPipeline<Scalar>::is_useful(source, chunk_size)) {
+    return ChunkPipeline<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
   }
   ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
 }

@@ -44,7 +44,20 @@ namespace loglinear::detail {
 /// The most threads that a loop can have.
 inline constexpr int thread_limit = 1024;
 
+/// Some tens of nanoseconds in which another thread may have the core's resources.
+inline void pause_briefly() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
 #ifdef __STDCPP_THREADS__
+
+/// For a thread that waits for others within a loop, at the n-th look: soon the system may give the
+/// processor to one of them.
+inline void relax(int n) {
+  n < 1000 ? pause_briefly() : std::this_thread::yield();
+}
 
 [[nodiscard]] inline int processor_count() {
   return static_cast<int>(
@@ -104,9 +117,7 @@ class ThreadPool {
   static void await(const std::atomic<int>& value, int old) {
     for (int i = 0; i < 1000; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
-#  if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#  endif
+      pause_briefly();
     }
     value.wait(old);
   }
@@ -215,6 +226,8 @@ template <class Body>
 }
 
 #else  // a system without threads
+
+inline void relax(int) {}
 
 [[nodiscard]] inline int processor_count() {
   return 1;
