@@ -5330,7 +5330,7 @@ class ChunkPipeline {
                 const Hierarchy<Scalar>& states)
       : source_(source), chunk_size_(chunk_size), threads_(thread_count()), states_(states) {
     share_out();
-    for (Index i = 0; i < places_a_thread * threads_; ++i) {
+    for (Index i = 0; i < 2 * threads_ + 4; ++i) {
       places_.push_back(std::make_unique<Place>(source.shape(),
                                                 (std::min)(chunk_size, source.length()), weights));
       places_.back()->handed.resize(array_size(columns_));
@@ -5363,8 +5363,6 @@ class ChunkPipeline {
   }
 
  private:
-  static constexpr Index places_a_thread = 4;
-
   /// A share of the states on its way through the chunks.
   struct Lane {
     Lane(const Hierarchy<Scalar>& states, StateShare<Scalar> which, const Lane* lane_before)
@@ -9607,7 +9605,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
 /// sequence is shared out to `thread_count()` threads, with the same bits on any number of them; it
-/// then holds memory for about two chunks a thread.
+/// then holds memory for two chunks a thread and four more.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,

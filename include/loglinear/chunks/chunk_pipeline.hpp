@@ -49,7 +49,7 @@ class ChunkPipeline {
                 const Hierarchy<Scalar>& states)
       : source_(source), chunk_size_(chunk_size), threads_(thread_count()), states_(states) {
     share_out();
-    for (Index i = 0; i < places_a_thread * threads_; ++i) {
+    for (Index i = 0; i < 2 * threads_ + 4; ++i) {
       places_.push_back(std::make_unique<Place>(source.shape(),
                                                 (std::min)(chunk_size, source.length()), weights));
       places_.back()->handed.resize(array_size(columns_));
@@ -82,8 +82,6 @@ class ChunkPipeline {
   }
 
  private:
-  static constexpr Index places_a_thread = 4;
-
   /// A share of the states on its way through the chunks.
   struct Lane {
     Lane(const Hierarchy<Scalar>& states, StateShare<Scalar> which, const Lane* lane_before)
