@@ -64,6 +64,28 @@ TEST_CASE("a long sequence has the same bits on any number of threads", "[law]")
   }
 }
 
+TEST_CASE("and if one thread runs all passes, the last first, from far into a stream", "[law]") {
+  constexpr std::uint64_t start = (std::uint64_t{1} << 40) + 21;
+  constexpr int levels = 6;  // of which the last one takes what is older
+  std::uint64_t seed = 950;
+  for (const Kind& kind : test::all_kinds()) {
+    test::Random random(++seed);
+    INFO(name_of(kind));
+    const auto tokens = test::random_tokens<double>(random, kind, length, d_k, d_v, 10);
+    const auto initial = test::random_state<double>(random, start, levels, d_k, d_v);
+    const Array<double> d_out = random.matrix<double>(length, d_v);
+    const Pass one = pass_on(1, tokens.inputs(), initial, d_out);
+    set_executor([](Index n, const LoopBody& body) {
+      for (Index i = n; i-- > 0;) body(i);
+    });
+    const Pass backwards = pass_on(4, tokens.inputs(), initial, d_out);
+    set_executor({});
+    CHECK(test::same_bits(backwards.reads, one.reads));
+    CHECK(backwards.state == one.state);
+    CHECK(test::same_bits(backwards.gradients.state, one.gradients.state));
+  }
+}
+
 TEST_CASE("and the same errors, which change nothing", "[law]") {
   test::Random random(7);
   const Kind kind{};
