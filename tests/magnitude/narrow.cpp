@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// No operation of a layer with narrow levels meets a denormal number. Each kind of transition runs in
-// one of the narrow scalars: its work on levels runs in both in states.cpp.
+// No operation of a layer with narrow levels meets a denormal number. Each kind of transition runs
+// in one of the narrow scalars: its work on levels runs in both in states.cpp.
 
 #include "magnitude/layers.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // No operation of a layer on spans of tokens, or on parts of a stream, meets a denormal number.
-// Each kind of transition runs in one of the scalars: what spans are computed by runs in both for every
-// kind in sequences.cpp, and single tokens in streams.cpp.
+// Each kind of transition runs in one of the scalars: what spans are computed by runs in both for
+// every kind in sequences.cpp, and single tokens in streams.cpp.
 
 #include "magnitude/layers.hpp"
 
