@@ -94,7 +94,7 @@ void log_linear_key_only(benchmark::State& state) {
 }
 
 void rounds(benchmark::internal::Benchmark* benchmark) {
-  benchmark->UseManualTime()->Iterations(301)->Unit(benchmark::kNanosecond);
+  benchmark->UseManualTime()->Iterations(bench::rounds(301))->Unit(benchmark::kNanosecond);
 }
 BENCHMARK(one_state_gla)->Apply(rounds);
 BENCHMARK(log_linear_gla)->Apply(rounds);

@@ -156,7 +156,7 @@ void token(benchmark::State& state, const Rule& rule) {
 }
 
 void rounds(benchmark::internal::Benchmark* benchmark) {
-  benchmark->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
+  benchmark->UseManualTime()->Iterations(bench::rounds(31))->Unit(benchmark::kNanosecond);
 }
 
 /// Registers a rule.

@@ -220,7 +220,7 @@ void against_recurrent(benchmark::State& state, Rule rule) {
 
 /// More rounds where they are short.
 void sizes(benchmark::internal::Benchmark* benchmark, Index from, Index to, int rounds) {
-  benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(rounds);
+  benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(bench::rounds(rounds));
   for (const Index d : {64, 128}) {
     for (Index length = from; length <= to; length *= 4) benchmark->Args({length, d});
   }
@@ -237,7 +237,7 @@ void faded_sizes(benchmark::internal::Benchmark* benchmark) {
 }
 
 void kind_sizes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(7);
+  benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(bench::rounds(7));
   for (const Index d : {16, 64, 128}) {
     for (const Index length : {16, 64, 1024, 4096}) benchmark->Args({length, d});
   }

@@ -253,7 +253,7 @@ void latency(benchmark::State& state) {
 }
 
 benchmark::internal::Benchmark* timed(benchmark::internal::Benchmark* benchmark) {
-  return benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31);
+  return benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(bench::rounds(31));
 }
 void windows(benchmark::internal::Benchmark* benchmark) {
   for (const Index d : {64, 128}) {

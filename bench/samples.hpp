@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
 #include <vector>
 
@@ -39,6 +40,13 @@ template <class Work>
   const double begin = processor_time();
   work();
   return processor_time() - begin;
+}
+
+/// How many rounds there are: `measured` for figures, or what LOGLINEAR_BENCH_ROUNDS says where
+/// results are checked and no time matters.
+[[nodiscard]] inline int rounds(int measured) {
+  const char* const given = std::getenv("LOGLINEAR_BENCH_ROUNDS");
+  return given != nullptr ? std::max(1, std::atoi(given)) : measured;
 }
 
 /// One quantity, measured once a round.

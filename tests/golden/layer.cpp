@@ -12,7 +12,7 @@
 namespace loglinear::test {
 namespace {
 
-constexpr std::array<const char*, 4> weights = {"w_key", "w_value", "w_query", "w_lambda"};
+constexpr std::array<const char*, 4> projections = {"w_key", "w_value", "w_query", "w_lambda"};
 
 /// Calls `use` with an empty layer of the case's configuration and seed. A key-only rule depends on
 /// its mode only by whether the key is normalised.
@@ -38,7 +38,7 @@ void with_layer(const Case& golden, Use use) {
 
 void compare_weights(const Case& golden, const auto& layer, const std::string& when,
                      Comparison& compare) {
-  for (const std::string name : weights) {
+  for (const std::string name : projections) {
     if (golden.has(name + when)) compare.array(golden, name + when, layer.weight(name));
   }
 }
@@ -57,7 +57,7 @@ bool has_normalised_key(const std::string& mode) {
 void replay_layer(const Case& golden, Comparison& compare) {
   with_layer(golden, [&](auto layer) {
     if (golden.get<std::string>("init") == "given") {
-      for (const std::string name : weights) {
+      for (const std::string name : projections) {
         layer.set_weight(name, golden.matrix(name + "_initial"));
       }
     }

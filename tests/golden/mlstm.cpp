@@ -15,7 +15,7 @@ namespace {
 using Eigen::Index;
 using Gates = ExponentialGates<double>;
 
-void check_forms(const Case& golden, Comparison& compare) {
+void check_gated_forms(const Case& golden, Comparison& compare) {
   const auto array = [&](const char* name) { return golden.matrix(name); };
   const RowMajor q = array("q"), k = array("k"), v = array("v"), lambda = array("lambda");
   const Gates gates(array("log_input"), array("log_forget"));
@@ -66,7 +66,7 @@ void check_stream(const Case& golden, Comparison& compare) {
 }  // namespace
 
 void replay_mlstm(const Case& golden, Comparison& compare) {
-  check_forms(golden, compare);
+  check_gated_forms(golden, compare);
   check_stream(golden, compare);
 }
 

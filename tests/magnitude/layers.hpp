@@ -121,6 +121,19 @@ void parts(DenormalWatch& watch, Layer layer,
   CHECK(test::has_no_denormals(layer.state()));
 }
 
+/// Whether the first rule of a layer's kind of transition has an even place in the list of rules.
+/// Where every kind and every scalar is to be seen, but not every kind with every scalar, the kinds
+/// take turns by it.
+template <class Layer>
+constexpr bool has_even_kind = [] {
+  int place = 0, first = -1;
+  detail::RuntimeRules::for_each([&]<class Rule>(std::type_identity<Rule>) {
+    if (first < 0 && std::is_same_v<RuntimeRule<Rule>, typename Layer::Head::Inner>) first = place;
+    ++place;
+  });
+  return first % 2 == 0;
+}();
+
 /// A layer of each rule, with the weights that it starts with and with weights of order 1.
 template <class Scalar, class Stored, class Use>
 void for_each_layer(Use use) {
