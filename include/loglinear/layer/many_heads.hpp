@@ -50,7 +50,7 @@ class ManyHeads {
   /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
   /// unless count >= size(); nothing is changed then
   void advance_to(std::uint64_t count) {
-    static_cast<void>(first());
+    require_alive();
     for (Layer& head : heads_) head.advance_to(count);
   }
 
@@ -63,7 +63,7 @@ class ManyHeads {
   /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
-    static_cast<void>(first());
+    require_alive();
     bool fits = moment.size() == heads_.size();
     for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
       fits = moment[h].reserve(heads_[h].as_head().stream());
@@ -174,9 +174,13 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
+  /// \throws std::invalid_argument for a layer that has been moved from
+  void require_alive() const {
+    if (heads_.empty()) detail::fail_moved_from("the layer");
+  }
   /// The first head. \throws std::invalid_argument where this layer has been moved from
   [[nodiscard]] const Layer& first() const {
-    if (heads_.empty()) detail::fail_moved_from("the layer");
+    require_alive();
     return heads_.front();
   }
   /// The length of one head's read.
@@ -256,7 +260,7 @@ class ManyHeads {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
-    static_cast<void>(own.first());
+    own.require_alive();
     for (int h = 0; h < own.n_heads(); ++h) {
       auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);

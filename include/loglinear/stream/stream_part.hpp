@@ -157,7 +157,7 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// \throws std::invalid_argument as `forward`; no head is changed then
   template <class In>
   void write(const In& x) {
-    static_cast<void>(front());
+    require_alive();
     for (auto& head : heads_) head.stage(x);
     for (auto& head : heads_) head.commit();
   }
@@ -183,21 +183,24 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
   /// number of heads
   void append_to(Layer& stream) const {
-    static_cast<void>(front());
+    require_alive();
     stream.append(heads_);
   }
 
  private:
   friend struct detail::Parts;
 
-  [[nodiscard]] const StreamPart<Head, product>& front() const {
+  void require_alive() const {
     if (heads_.empty()) detail::fail_moved_from("the part");
+  }
+  [[nodiscard]] const StreamPart<Head, product>& front() const {
+    require_alive();
     return heads_.front();
   }
 
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    static_cast<void>(self.front());
+    self.require_alive();
     int h = 0;
     for (auto& head : self.heads_) part("head" + std::to_string(h++), head);
   }
