@@ -5346,6 +5346,8 @@ class ChunkPipeline {
     }
     firsts_.push_back(source.length());
   }
+  ChunkPipeline(const ChunkPipeline&) = delete;
+  ChunkPipeline& operator=(const ChunkPipeline&) = delete;
 
   /// As `ChunkwiseRun::forward`.
   void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
@@ -5376,6 +5378,8 @@ class ChunkPipeline {
                   RowBlock<Scalar>(levels.level(l)));
       }
     }
+    Lane(const Lane&) = delete;
+    Lane& operator=(const Lane&) = delete;
     /// Writes the share to its place in `all`, whose levels are allocated.
     void put(Hierarchy<Scalar>& all) const {
       for (int l : levels.active()) {
