@@ -165,6 +165,14 @@ class TokenSource {
   virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
 };
 
+/// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
+template <class Ask>
+[[nodiscard]] auto in_parts(Index parts, Ask ask) {
+  return [parts, ask, part = Index{0}]() mutable {
+    if (part < parts) ask(part++, parts);
+  };
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_HPP

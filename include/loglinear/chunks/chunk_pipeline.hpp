@@ -53,7 +53,6 @@ class ChunkPipeline {
       places_.push_back(std::make_unique<Place>(source.shape(),
                                                 (std::min)(chunk_size, source.length()), weights));
       places_.back()->handed.resize(array_size(columns_));
-      for (auto& levels : places_.back()->handed) levels.resize(array_size(states.max_levels()));
     }
     std::uint64_t before = states.count();
     for (Index first = 0; first < source.length();) {
@@ -119,9 +118,9 @@ class ChunkPipeline {
     Place(const SequenceShape& shape, Index capacity, Index weights)
         : step(shape, capacity, weights) {}
     ChunkStep<Scalar> step;
-    std::vector<std::vector<RowMajorMatrix<Scalar>>> handed{};  // of some columns, to older levels
-    std::atomic<Index> begun{0}, ended{0};                      // the last chunk that was, plus one
-    std::atomic<Index> lanes_left{0};                           // until that chunk can be ended
+    std::vector<RowMajorMatrix<Scalar>> handed{};  // of some columns, to the older levels
+    std::atomic<Index> begun{0}, ended{0};         // the last chunk that was, plus one
+    std::atomic<Index> lanes_left{0};              // until that chunk can be ended
   };
 
   /// Shares the states out, at most one lane a thread: by levels where there are some, by columns

@@ -6,18 +6,19 @@
 // algorithm 1). With the matrices of chunk_map.hpp a chunk
 //
 //     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
-//     advances   S_l <- A S_l for every older level, those that merge are added together, and
-//                S_l += keys^T values for the stretch of the chunk that level l now holds
+//     advances   S_l <- A S_l for every older level, where those that merge are added together
+//                before, and S_l += keys^T values for the stretch of the chunk that level l then
+//                holds
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/level_mask.hpp"
+#include "loglinear/chunks/level_merge.hpp"
 #include "loglinear/chunks/pairs.hpp"
 #include "loglinear/chunks/state_share.hpp"
 #include "loglinear/chunks/value_mix.hpp"
@@ -56,20 +57,24 @@ class ChunkStep {
   /// `before`, the number of tokens before the chunk.
   void begin(int max_levels, std::uint64_t before, bool reads) {
     if (reads) begin_reads(max_levels, before, [] {});
-    map_.prepare_carry(active_level_count(before, max_levels));
+    const std::uint64_t after = before + static_cast<std::uint64_t>(chunk_.tokens);
+    map_.prepare_carry(LevelMerge(before, after, max_levels).states());
   }
   /// The second part, for a share of the states: `states` has it alone; it is read if `reads`, and
   /// goes through the chunk. No share of columns depends on another, so that threads may take
   /// different ones at the same time. A share of older levels comes after that of the younger ones
-  /// with the same columns, which leaves the states that grow older than its own in `handed`, at
-  /// their levels.
-  void take(Hierarchy<Scalar>& states, StateShare<Scalar>& share, std::vector<Matrix>& handed,
+  /// with the same columns, which leaves the sum of those that grow older than it in `handed`.
+  void take(Hierarchy<Scalar>& states, StateShare<Scalar>& share, Matrix& handed,
             bool reads) const {
-    take_share(states, share, reads);
+    const LevelMerge merging = merge_of(states);
+    int given = -1;  // the level of that sum
     for (int l : states.active()) {
-      const int holder = states.holder(count_after(states), states.bucket(l).first);
-      if (share.has(l) != share.has(holder)) states.level(l).swap(handed[array_size(l)]);
+      if (l <= merging.oldest && l < share.border()) given = l;
     }
+    const bool is_given = given >= 0 && merging.landed >= share.border();
+    if (is_given && share.is_older()) states.level(given).swap(handed);
+    take_share(states, share, reads);
+    if (is_given && !share.is_older()) states.level(given).swap(handed);
     merge(states, states, share, [] {});
   }
   /// The third part of a pass for reads, once all columns are through.
@@ -77,20 +82,23 @@ class ChunkStep {
 
   /// The states after the chunk from those before it, in place.
   void advance(Hierarchy<Scalar>& states) {
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.prepare_carry(merge_of(states).states());
     take_levels(states, all_, false, rows_.out, [] {});
     merge(states, states, all_, [] {});
   }
   /// The same into other memory. Calls `foresee(part, parts)` now and then, each part once.
   template <class Foresee>
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next, Foresee foresee) {
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    const LevelMerge merging = merge_of(states);
+    map_.prepare_carry(merging.states());
     std::size_t n = 0;
     for (int l : states.active()) {
-      map_.carry(n++, states.level(l), next.level(l));
+      if (l < merging.oldest) continue;
+      map_.carry(n++, l == merging.oldest ? merged(states, merging) : states.level(l),
+                 next.level(l));
       end_carry(next.level(l), all_);
     }
-    merge(states, next, all_, in_parts(stretches_of(shape_.d_k), foresee));
+    merge(states, next, all_, in_parts(pair_blocks(shape_.d_k), foresee));
   }
 
   /// Reads and advances in place: each level goes through the chunk right after it was read, while
@@ -98,10 +106,10 @@ class ChunkStep {
   template <class Foresee>
   void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
     const Index levels = active_level_count(states.count(), states.max_levels());
-    const Index reads = stretches_of(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
-    auto next_part = in_parts(reads + stretches_of(shape_.d_k), foresee);
+    const Index reads = pair_blocks(chunk_.tokens) * (levels + (map_.has_plain_scores() ? 1 : 0));
+    auto next_part = in_parts(reads + pair_blocks(shape_.d_k), foresee);
     begin_reads(states.max_levels(), states.count(), next_part);
-    map_.prepare_carry(levels);
+    map_.prepare_carry(merge_of(states).states());
     take_levels(states, all_, true, rows_.out, next_part);
     end_reads();
     merge(states, states, all_, next_part);
@@ -125,6 +133,14 @@ class ChunkStep {
   }
   [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
     return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The levels that become one until the chunk is through.
+  [[nodiscard]] LevelMerge merge_of(const Hierarchy<Scalar>& states) const {
+    return states.merge_until(count_after(states));
+  }
+  /// Their sum, in `merged_` or in the states.
+  const Matrix& merged(const Hierarchy<Scalar>& states, const LevelMerge& merging) {
+    return states.sum_until(merging.oldest, merged_);
   }
   /// The rows of keys and values of each stretch of the chunk that a level holds after it.
   template <class Visit>
@@ -167,15 +183,6 @@ class ChunkStep {
   /// \}
 
  private:
-  /// How many times `pair_rows` rows there are.
-  [[nodiscard]] static Index stretches_of(Index rows) { return (rows + pair_rows - 1) / pair_rows; }
-  /// A function that calls `ask(part, parts)`, each part once, when it is called `parts` times.
-  template <class Ask>
-  [[nodiscard]] static auto in_parts(Index parts, Ask ask) {
-    return [parts, ask, part = Index{0}]() mutable {
-      if (part < parts) ask(part++, parts);
-    };
-  }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
   template <class Before>
   void begin_reads(int max_levels, std::uint64_t before, Before&& before_stretch) {
@@ -211,15 +218,24 @@ class ChunkStep {
     take_levels(states, share, reads, share.reads, [] {});
     copy_rows(ConstBlock(share.reads), all);
   }
-  /// Takes each level through the chunk right after it was read, while it is in the cache.
+  /// Takes each level through the chunk right after it was read, while it is in the cache. Those
+  /// that merge are added to the next older one, which has been read then, and go with that.
   template <class Before>
   void take_levels(Hierarchy<Scalar>& states, StateShare<Scalar>& share, bool reads,
                    const Block& out, Before&& before_stretch) const {
+    const LevelMerge merging = merge_of(states);
+    const Matrix* younger = nullptr;  // what is to be added to the next level
     for (int l : states.active()) {
-      if (!share.has(l)) continue;
-      if (reads) read_level(states, l, share, out, before_stretch);
-      map_.carry(states.level(l), states.level(l), share.found, share.carried);
-      end_carry(states.level(l), share);
+      Matrix& level = states.level(l);
+      if (share.has(l)) {
+        if (reads) read_level(states, l, share, out, before_stretch);
+        if (younger != nullptr) add(level.data(), younger->data(), level.size(), level.data());
+        if (l >= merging.oldest) {
+          map_.carry(level, level, share.found, share.carried);
+          end_carry(level, share);
+        }
+      }
+      younger = l < merging.oldest ? &level : nullptr;
     }
   }
   template <class Before>
@@ -238,49 +254,31 @@ class ChunkStep {
     mix_.carry(state, share.first);
     clear_negligible(state.data(), state.size());
   }
-  /// Moves the levels of `next`, which have gone through the chunk, to those levels of the share
-  /// where they are after it, and adds its own leaves. Of `states` it uses only the count, that
-  /// before the chunk, and not the levels.
+  /// Moves those levels of `next` that have merged and gone through the chunk to where they are
+  /// after it, if the share has that level, and adds the chunk's own leaves. Of `states` it uses
+  /// only the count, that before the chunk, and not the levels.
   template <class Before>
   void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next,
              const StateShare<Scalar>& share, Before&& before_rows) const {
-    const std::uint64_t before = states.count(), after = count_after(states);
-    const ActiveLevels active = states.active();
-    std::uint64_t filled = 0;
-    const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
-    };
-    const auto holder_of = [&](int l) { return states.holder(after, states.bucket(l).first); };
-    for (int l : active) {
-      if (holder_of(l) == l) take(l);
-    }
-    for (int l : active) {
-      const int holder = holder_of(l);
-      if (holder == l || !share.has(holder)) continue;
-      if (take(holder)) {
-        Matrix& to = next.level(holder);
-        add(to.data(), next.level(l).data(), to.size(), to.data());
-      } else {
-        next.level(holder).swap(next.level(l));
-      }
+    const LevelMerge merging = merge_of(states);
+    if (merging.landed > merging.oldest && share.has(merging.landed)) {
+      next.level(merging.landed).swap(next.level(merging.oldest));
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
-    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+    for_each_new_stretch(states.max_levels(), states.count(), [&](int l, Index begin, Index size) {
       if (!share.has(l)) return;
-      const bool has = take(l);
-      if (!has) next.allocate(l);
+      if (!merging.has(l)) next.allocate(l);
       const ConstBlock right = values.block(begin, share.first, size, share.size);
       for (Index i = 0; i < shape_.d_k; i += pair_rows) {
         const Index rows = (std::min)(pair_rows, shape_.d_k - i);
         const auto left = keys.block(begin, i, size, rows).transpose();
         const Block to = Block(next.level(l)).middleRows(i, rows);
         before_rows();
-        has ? product<Into::add>(left, right, to) : product<Into::replace>(left, right, to);
+        merging.has(l) ? product<Into::add>(left, right, to)
+                       : product<Into::replace>(left, right, to);
       }
     });
-    next.set_count(after);
+    next.set_count(count_after(states));
   }
 
   SequenceShape shape_;
@@ -289,6 +287,7 @@ class ChunkStep {
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
   LevelRuns runs_{};
+  Matrix merged_{};
   Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
   StateShare<Scalar> all_;
 };

@@ -37,7 +37,7 @@ class ChunkStepPullback {
   void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                   const Targets& targets, Chunk<Scalar>& d_chunk, Foresee foresee) {
     const Index tokens = step_.chunk().tokens;
-    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
+    step_.map().prepare_carry(step_.merge_of(states).states());
     map_.start();
     pull_back_advance(states, gradient, targets, d_chunk);
 
@@ -62,7 +62,7 @@ class ChunkStepPullback {
   /// Writes what the states after the chunk contribute to the gradients of keys and values.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
-    const std::uint64_t before = states.count(), after = step_.count_after(states);
+    const std::uint64_t before = states.count();
     const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
     const Block d_v = targets.v,
                 d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
@@ -75,16 +75,17 @@ class ChunkStepPullback {
     });
     step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
 
-    // The levels that have moved come first, while the gradient of where they are now is there.
-    for (const bool has_moved : {true, false}) {
-      std::size_t n = 0;
-      for (int l : states.active()) {
-        const int holder = states.holder(after, states.bucket(l).first);
-        if ((holder != l) == has_moved) {
-          pull_back_carry(n, states.level(l), gradient.level(holder), gradient.level(l), d_chunk);
-        }
-        ++n;
-      }
+    // The levels that have merged come first, while the gradient of where they are now is there.
+    const LevelMerge merging = step_.merge_of(states);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      if (l < merging.oldest) continue;
+      const bool has_merged = l == merging.oldest;
+      pull_back_carry(n++, has_merged ? step_.merged(states, merging) : states.level(l),
+                      gradient.level(has_merged ? merging.landed : l), gradient.level(l), d_chunk);
+    }
+    for (int l : states.active()) {
+      if (l < merging.oldest) assign(gradient.level(l), gradient.level(merging.oldest));
     }
     gradient.set_count(before);
   }
@@ -128,8 +129,8 @@ class ChunkStepPullback {
     transpose_into(queries, queries_transposed_);
     resize(products_, shape_.d_k, tokens);
     resize(lambda_out_, tokens, shape_.d_v);
-    const Index stretches = (shape_.d_k + pair_rows - 1) / pair_rows;
-    const Index parts = stretches * active_level_count(states.count(), states.max_levels());
+    const Index parts =
+        pair_blocks(shape_.d_k) * active_level_count(states.count(), states.max_levels());
     Index part = 0;
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);

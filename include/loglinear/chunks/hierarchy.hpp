@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "loglinear/chunks/level_merge.hpp"
 #include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 
 namespace loglinear::detail {
@@ -63,6 +65,25 @@ class Hierarchy {
     for (int l : active()) level(l) = other.level(l);
   }
 
+  /// The levels that become one until there are `count` tokens.
+  [[nodiscard]] LevelMerge merge_until(std::uint64_t count) const {
+    return {active(), count_, count, max_levels_};
+  }
+  /// The sum of the active levels up to level `oldest`: that one itself, or in `sum`.
+  const Matrix& sum_until(int oldest, Matrix& sum) const {
+    const Matrix* all = nullptr;
+    for (int l : active()) {
+      if (l > oldest) break;
+      if (all == nullptr) {
+        all = &level(l);
+        continue;
+      }
+      resize(sum, d_k_, d_v_);
+      add(all->data(), level(l).data(), sum.size(), sum.data());
+      all = &sum;
+    }
+    return *all;
+  }
   /// The level whose bucket, after `count` tokens, holds token s.
   [[nodiscard]] int holder(std::uint64_t count, std::uint64_t s) const {
     return level_of(s, count, ReadOrder::before_push, max_levels_);

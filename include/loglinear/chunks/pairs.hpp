@@ -17,6 +17,11 @@ namespace loglinear::detail {
 
 inline constexpr Index pair_rows = 12;
 
+/// How many blocks of `pair_rows` rows there are.
+[[nodiscard]] inline Index pair_blocks(Index rows) {
+  return (rows + pair_rows - 1) / pair_rows;
+}
+
 /// An operand of a product, whatever can be seen as a block; the result says the scalar.
 template <class Scalar>
 using Operand = std::type_identity_t<ConstRowBlock<Scalar>>;

@@ -7,7 +7,8 @@
 namespace loglinear::detail {
 
 /// What one thread takes through the chunks: the value columns [first, first + size) of the states
-/// at the levels [youngest, end); and scratch memory for that.
+/// at the levels [youngest, end), which are all levels, or those on one side of a border; and
+/// scratch memory for that.
 template <class Scalar>
 struct StateShare {
   Index first, size;
@@ -17,6 +18,9 @@ struct StateShare {
   RowMajorMatrix<Scalar> found{}, carried{};  // of `ChunkMap::carry`
 
   [[nodiscard]] bool has(int level) const { return youngest <= level && level < end; }
+  [[nodiscard]] bool is_older() const { return youngest > 0; }
+  /// Where the older share begins.
+  [[nodiscard]] int border() const { return is_older() ? youngest : end; }
 };
 
 }  // namespace loglinear::detail
