@@ -284,6 +284,30 @@ TEMPLATE_TEST_CASE("a matrix that is scaled and to which outer products are adde
   }
 }
 
+TEMPLATE_TEST_CASE("a matrix beyond the nearest cache is stepped as each of its rows is alone", "",
+                   float, double, Eigen::bfloat16) {
+  using Scalar = Accumulator<TestType>;
+  Numbers<TestType> numbers;
+  for (const Index columns : {Index{3}, Index{70}, Index{330}}) {
+    const Index stride = columns + 2, rows = nearest_cache / (stride * Index{sizeof(TestType)}) + 2;
+    const auto of_row = numbers.wide(rows), c = numbers.wide(rows), v = numbers.wide(columns);
+    auto whole = numbers.stored(rows * stride), by_rows = whole;
+    const OuterProduct<Scalar> term{c.data(), v.data(), Scalar(0.5)};
+    step_rows<1, false>(whole.data(), rows, columns, stride,
+                        Scaling<Scalar>{Scalar(0.75), of_row.data(), nullptr}, &term, 1);
+    for (Index i = 0; i < rows; ++i) {
+      const OuterProduct<Scalar> of_this_row{c.data() + i, v.data(), Scalar(0.5)};
+      step_rows<1, false>(by_rows.data() + i * stride, 1, columns, stride,
+                          Scaling<Scalar>{Scalar(0.75), of_row.data() + i, nullptr}, &of_this_row,
+                          1);
+    }
+    bool same = true;
+    for (Index k = 0; k < rows * stride; ++k) same &= at(whole, k) == at(by_rows, k);
+    CAPTURE(columns, rows);
+    CHECK(same);
+  }
+}
+
 /// `stepped_rows` against a step and then the sums.
 template <int Terms, int Sums, class Scalar>
 void check_stepped_rows(Index columns) {

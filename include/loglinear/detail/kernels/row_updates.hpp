@@ -56,6 +56,9 @@ struct Scaling {
   }
 };
 
+/// Bytes of a matrix that stays in the nearest cache between two passes over it.
+inline constexpr Index nearest_cache = 32768;
+
 /// `step_rows` for N packets of columns from `first` on. What `Terms` outer products have along the
 /// rows stays in registers; with `Terms` 0 there are `count` of them, in memory.
 template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
@@ -69,8 +72,10 @@ void step_rows_block(Stored* m, Index first, Index rows, Index stride,
   for (int t = 0; t < Terms; ++t) {
     for (int n = 0; n < N; ++n) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
   }
-  Stored* row = m + first;
-  for (Index i = 0; i < rows; ++i, row += stride) {
+  const bool is_far = rows * stride * Index{sizeof(Stored)} > nearest_cache;
+  const Index step = is_far ? -1 : 1, end = is_far ? -1 : rows;
+  Index i = is_far ? rows - 1 : 0;
+  for (Stored* row = m + i * stride + first; i != end; i += step, row += step * stride) {
     const P scale = ei::pset1<P>(scaling.row(i));
     const auto coefficient = [&](int t) {
       return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
@@ -100,31 +105,36 @@ void step_rows_block(Stored* m, Index first, Index rows, Index stride,
 template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
 void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index stride,
                     const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    step_rows_block<N, Terms, ScalesColumns>(m, first, rows, stride, scaling, terms, count);
-  }
+  constexpr Index wide = N * packet_size<Scalar>;
+  const Index blocks = (columns - first) / wide, rest = first + blocks * wide;
   if constexpr (N > 1) {  // each size of block takes its time to compile
     constexpr int fewer = N > 4 ? N / 4 : 1;
-    step_rows_from<fewer, Terms, ScalesColumns>(m, first, rows, columns, stride, scaling, terms,
+    step_rows_from<fewer, Terms, ScalesColumns>(m, rest, rows, columns, stride, scaling, terms,
                                                 count);
   } else {
-    for (Index i = 0; i < rows && first < columns; ++i, m += stride) {
-      for (Index j = first; j < columns; ++j) {
-        Scalar sum = scaling.row(i) * static_cast<Scalar>(m[j]);
+    Stored* row = m;
+    for (Index i = 0; i < rows && rest < columns; ++i, row += stride) {
+      for (Index j = rest; j < columns; ++j) {
+        Scalar sum = scaling.row(i) * static_cast<Scalar>(row[j]);
         if constexpr (ScalesColumns) sum *= scaling.of_column[j];
         for (int t = 0; t < count; ++t) {
           sum += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
         }
-        m[j] = static_cast<Stored>(sum);
+        row[j] = static_cast<Stored>(sum);
       }
     }
+  }
+  for (Index block = blocks; block-- > 0;) {
+    step_rows_block<N, Terms, ScalesColumns>(m, first + block * wide, rows, stride, scaling, terms,
+                                             count);
   }
 }
 
 /// m <- scaling m + sum of the outer products, j < columns: each number is read, rounded and
-/// written once. Is fastest with `Usual` outer products, 1 or 2. `ScalesColumns`: whether
-/// `of_column` is used, which must not be null then.
+/// written once. Where the matrix is larger than the nearest cache, the last row comes first: a
+/// read before it went from the first row to the last, and each of the two finds in the cache what
+/// the other has touched last. Is fastest with `Usual` outer products, 1 or 2. `ScalesColumns`:
+/// whether `of_column` is used, which must not be null then.
 template <int Usual, bool ScalesColumns, class Stored, class Scalar>
 void step_rows(Stored* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
                const OuterProduct<Scalar>* terms, int count) {
