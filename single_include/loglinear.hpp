@@ -3310,10 +3310,12 @@ class ChunkMap {
   }
 
   /// Decides whether A is worth forming. Call it before `carry`, or its pullback, of `states` older
-  /// states.
+  /// states. It is where 2 N d_k^2 operations to form it and 2 d_k^2 d_v for each state are fewer
+  /// than 4 N d_k d_v for each, with N moments.
   void prepare_carry(Index states) {
     if (pass_ == Pass::gradients_after_states) return;
-    kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
+    kept_.is_formed = shape_.steps > 0 &&
+                      states * shape_.d_v * (2 * moments_ - shape_.d_k) > moments_ * shape_.d_k;
     if (!kept_.is_formed) return;
     set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
