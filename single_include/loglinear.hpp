@@ -12779,14 +12779,14 @@ struct PullbackMemory {
   using Scalar = typename Kind::Scalar;
 
   explicit PullbackMemory(const ReadShape& shape)
-      : d_old_read(shape.d_v),
-        d_old_query(shape.key_rows),
-        d_scores(shape.columns),
-        level_weights(shape.key_rows, shape.max_levels),
-        level_cotangents(shape.d_v, shape.max_levels + 1),
-        products(shape.d_v),
-        row_weights(shape.key_rows),
-        pushed(shape.key_rows) {}
+      : d_old_read(zeros<Scalar>(shape.d_v)),
+        d_old_query(zeros<Scalar>(shape.key_rows)),
+        d_scores(zeros<Scalar>(shape.columns)),
+        level_weights(zeros<Matrix<Scalar>>(shape.key_rows, shape.max_levels)),
+        level_cotangents(zeros<Matrix<Scalar>>(shape.d_v, shape.max_levels + 1)),
+        products(zeros<Scalar>(shape.d_v)),
+        row_weights(zeros<Scalar>(shape.key_rows)),
+        pushed(zeros<Scalar>(shape.key_rows)) {}
 
   Vector<Scalar> d_old_read, d_old_query, d_scores;
   Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
@@ -12878,12 +12878,12 @@ struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : d_read(layout.d_v),
-        d_lambda(weights),
+      : d_read(zeros<Scalar>(layout.d_v)),
+        d_lambda(zeros<Scalar>(weights)),
         stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
-        d_raw(layout.end),
-        d_free(layout.free_size) {}
+        d_raw(zeros<Scalar>(layout.end)),
+        d_free(zeros<Scalar>(layout.free_size)) {}
 
   Vector<Scalar> d_read, d_lambda;
   PullbackMemory<Kind> stream;
@@ -14736,7 +14736,10 @@ class DenseProduct {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = false;
 
-  DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
+  DenseProduct(Index key_rows, Index d_v)
+      : left_(zeros<RowMajorMatrix<Scalar>>(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {
+    reset();
+  }
 
   /// The length of the scratch memory for columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
@@ -15062,7 +15065,7 @@ class PendingTiers {
         d_v_(d_v),
         recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
         later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
-        scratch_(Product::scratch_size(key_rows)) {}
+        scratch_(zeros<Scalar>(Product::scratch_size(key_rows))) {}
 
   [[nodiscard]] Index tier_count() const { return static_cast<Index>(later_.size()); }
   /// The tier of a level above the buffer; -1 where there are none.
@@ -15641,7 +15644,7 @@ class StreamState {
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
-        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
+        bucket_(zeros<RowMajorMatrix<Scalar>>(key_rows, buffer_.level() > 0 ? d_v : 0)),
         one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }

@@ -82,12 +82,12 @@ struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : d_read(layout.d_v),
-        d_lambda(weights),
+      : d_read(zeros<Scalar>(layout.d_v)),
+        d_lambda(zeros<Scalar>(weights)),
         stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
-        d_raw(layout.end),
-        d_free(layout.free_size) {}
+        d_raw(zeros<Scalar>(layout.end)),
+        d_free(zeros<Scalar>(layout.free_size)) {}
 
   Vector<Scalar> d_read, d_lambda;
   PullbackMemory<Kind> stream;

@@ -29,7 +29,10 @@ class DenseProduct {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = false;
 
-  DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
+  DenseProduct(Index key_rows, Index d_v)
+      : left_(zeros<RowMajorMatrix<Scalar>>(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {
+    reset();
+  }
 
   /// The length of the scratch memory for columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {

@@ -44,7 +44,7 @@ class PendingTiers {
         d_v_(d_v),
         recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
         later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
-        scratch_(Product::scratch_size(key_rows)) {}
+        scratch_(zeros<Scalar>(Product::scratch_size(key_rows))) {}
 
   [[nodiscard]] Index tier_count() const { return static_cast<Index>(later_.size()); }
   /// The tier of a level above the buffer; -1 where there are none.

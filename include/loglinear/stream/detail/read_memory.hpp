@@ -65,14 +65,14 @@ struct PullbackMemory {
   using Scalar = typename Kind::Scalar;
 
   explicit PullbackMemory(const ReadShape& shape)
-      : d_old_read(shape.d_v),
-        d_old_query(shape.key_rows),
-        d_scores(shape.columns),
-        level_weights(shape.key_rows, shape.max_levels),
-        level_cotangents(shape.d_v, shape.max_levels + 1),
-        products(shape.d_v),
-        row_weights(shape.key_rows),
-        pushed(shape.key_rows) {}
+      : d_old_read(zeros<Scalar>(shape.d_v)),
+        d_old_query(zeros<Scalar>(shape.key_rows)),
+        d_scores(zeros<Scalar>(shape.columns)),
+        level_weights(zeros<Matrix<Scalar>>(shape.key_rows, shape.max_levels)),
+        level_cotangents(zeros<Matrix<Scalar>>(shape.d_v, shape.max_levels + 1)),
+        products(zeros<Scalar>(shape.d_v)),
+        row_weights(zeros<Scalar>(shape.key_rows)),
+        pushed(zeros<Scalar>(shape.key_rows)) {}
 
   Vector<Scalar> d_old_read, d_old_query, d_scores;
   Matrix<Scalar> level_weights;     // column l: the weight of each row of level l

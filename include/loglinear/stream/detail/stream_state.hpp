@@ -52,7 +52,7 @@ class StreamState {
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
-        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
+        bucket_(zeros<RowMajorMatrix<Scalar>>(key_rows, buffer_.level() > 0 ? d_v : 0)),
         one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
