@@ -5488,19 +5488,37 @@ class ChunkPipeline {
     std::atomic<Index> lanes_left{0};              // until that chunk can be ended
   };
 
+  /// At what part of the tokens level l is active.
+  [[nodiscard]] double activity(int l) const {
+    const std::uint64_t size = std::uint64_t{1} << l, cycle = 2 * size - 1, begin = states_.count(),
+                        length = static_cast<std::uint64_t>(source_.length());
+    const auto until = [&](std::uint64_t count) {  // of all tokens before this one
+      const bool is_last = l == states_.max_levels() - 1;
+      const std::uint64_t whole = is_last ? 0 : count & ~cycle;
+      return whole / 2 + (std::max)(count - whole, size) - size;
+    };
+    return static_cast<double>(until(begin + length) - until(begin)) / static_cast<double>(length);
+  }
   /// Shares the states out, at most one lane a thread: by levels where there are some, by columns
   /// where threads are left.
   void share_out() {
-    const std::uint64_t end = states_.count() + static_cast<std::uint64_t>(source_.length());
-    const int youngest = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunk_size_))),
-              oldest = (std::min)(static_cast<int>(std::bit_width(end)), states_.max_levels());
+    // The older levels are half of all work, where a chunk begins in the time of three reads.
+    const int none = states_.max_levels(),
+              youngest =
+                  (std::min)(std::countr_zero(static_cast<std::uint64_t>(chunk_size_)), none);
+    double all = 0, older = 0;
+    for (int l = youngest; l < none; ++l) all += activity(l);
+    int middle = none;
+    while (middle > youngest + 1 && older + activity(middle - 1) / 2 < (3 + all) / 2) {
+      older += activity(--middle);
+    }
     // Whole packets, so that each column is computed as it is among all of them; and four packets
     // are the width at which products are fastest.
     const Index packets = (std::max)(states_.d_v() / packet_size<Scalar>, Index{1}),
                 wide = std::clamp<Index>(packets / 4, 1, threads_);
-    const bool by_levels = threads_ >= 2 * wide && oldest - youngest >= 4;
+    const bool by_levels = threads_ >= 2 * wide && all >= 2;
     columns_ = (std::min)(by_levels ? (std::max)(wide, Index{threads_ / 2}) : threads_, packets);
-    const int none = states_.max_levels(), middle = by_levels ? (youngest + oldest) / 2 - 1 : none;
+    if (!by_levels) middle = none;
     const auto edge = [&](Index n) {
       return n == columns_ ? states_.d_v() : packets * n / columns_ * packet_size<Scalar>;
     };
