@@ -2,7 +2,9 @@
 // Where the sequence form must give what is known otherwise: linear attention when all level
 // weights are 1, exact forgetting when a log decay is -infinity, and no NaN from decays near 0.
 
+#include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -215,4 +217,26 @@ TEMPLATE_TEST_CASE("what decays to nothing ends at zero, not in denormal numbers
   const int oldest = levels_needed(state.size()) - 1;
   CHECK(state.level(oldest).isZero(0));
   CHECK_FALSE(state.flat_state().isZero(0));
+}
+
+TEMPLATE_TEST_CASE("levels whose sum leaves the scalar's range are refused, whatever follows",
+                   "[law]", float, double) {
+  using Scalar = TestType;
+  const Scalar large = std::sqrt(std::numeric_limits<Scalar>::max()) * Scalar(0.75);
+  const Index length = 300, d = 4;
+  Array<Scalar> q = Array<Scalar>::Constant(length, d, 1 / (large * large)),
+                k = Array<Scalar>::Zero(length, d), v = Array<Scalar>::Zero(length, d),
+                lambda = Array<Scalar>::Ones(length, 12), g = Array<Scalar>::Zero(length, 1);
+  for (const Index t : {Index{3}, Index{130}}) {  // they come to lie in two levels
+    k.row(t).setConstant(large);
+    v.row(t).setConstant(large);
+  }
+  g(195, 0) = -100;  // where these are about to merge
+  const SequenceInputs<Scalar> in{.q = q, .k = k, .v = v, .lambda = lambda, .g = g};
+  const LogLinearState<Scalar> before(12, d, d);
+  LogLinearState<Scalar> state = before;
+  CHECK_THROWS_AS(recurrent(in, state), std::invalid_argument);
+  CHECK(state == before);
+  CHECK_THROWS_AS(chunkwise(in, state), std::invalid_argument);
+  CHECK(state == before);
 }
