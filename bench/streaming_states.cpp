@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What a token costs 1, 8 and 32 streams that take turns, as the heads of a layer do. The more
 // streams there are, the farther from the processor is the cache that has their levels. In turn
-// with it runs a plain read of the levels that the tokens read, the same bytes in the same order.
+// with it runs a plain read of what the tokens read, the same bytes in the same order: the levels
+// and the newest tokens, which stand apart; and another one of the levels alone.
 //
 // Counters, medians over the rounds, by processor time: ns_per_token, of one stream; spread;
 // bytes_read, by a token on average; read_ns, what that takes plainly; vs_read, the step's time
-// over it; vs_float, where levels are narrow: the step's time with float levels over it.
+// over it; vs_levels_read, over the plain read of the levels alone; vs_float, where levels are
+// narrow: the step's time with float levels over it.
 
 #include <benchmark/benchmark.h>
 
@@ -53,23 +55,30 @@ class Streams {
            }) /
            static_cast<double>(window * streams_.size());
   }
-  /// The levels that these tokens read, packet by packet.
-  double ns_per_plain_read() const {
+  /// What these tokens read, packet by packet: the levels and, if `whole`, the newest tokens.
+  double ns_per_plain_read(bool whole) const {
     return bench::processor_nanoseconds([&] {
              const detail::FlushToZero<float>
                  flush;  // narrow numbers are read as if they were float
              for (std::uint64_t t = begin_at; t < begin_at + window; ++t) {
-               for (const State& stream : streams_) benchmark::DoNotOptimize(sum_of(stream, t));
+               for (const State& stream : streams_) {
+                 PlainRead read;
+                 read_levels(stream, t, read);
+                 if (whole) State::Buffer::fields(NewestTokens{read, newest(t)}, stream.buffer());
+                 benchmark::DoNotOptimize(read.sum());
+               }
              }
            }) /
            static_cast<double>(window * streams_.size());
   }
-  /// Bytes of levels that a token of the window reads on average.
+  /// Bytes that a token of the window reads on average.
   [[nodiscard]] double bytes_read() const {
     double bytes = 0;
     for (std::uint64_t t = begin_at; t < begin_at + window; ++t) {
       bytes += static_cast<double>(level_count(t)) *
-               static_cast<double>(one_.levels().level_size()) * sizeof(Stored);
+                   static_cast<double>(one_.levels().level_size()) * sizeof(Stored) +
+               static_cast<double>(newest(t)) * static_cast<double>(one_.key_rows() + one_.d_v()) *
+                   sizeof(Scalar);
     }
     return bytes / static_cast<double>(window);
   }
@@ -97,26 +106,55 @@ class Streams {
     const auto buffered = static_cast<std::uint64_t>(one_.capacity());
     return active_level_count(t / buffered * buffered, max_levels);
   }
-  [[nodiscard]] float sum_of(const State& stream, std::uint64_t t) const {
-    using P = detail::Packet<float>;
-    constexpr Index width = detail::packet_size<float>;
-    namespace ei = Eigen::internal;
-    P sums[8];
-    for (P& sum : sums) sum = ei::pset1<P>(0.0F);
-    const auto buffered = static_cast<std::uint64_t>(one_.capacity());
-    for (int l : ActiveLevels(t / buffered * buffered, max_levels)) {
-      const auto* const numbers = reinterpret_cast<const float*>(stream.levels().data(l));
-      const Index size =
-          stream.levels().level_size() * Index{sizeof(Stored)} / Index{sizeof(float)};
+  /// Tokens that stand apart after t tokens.
+  [[nodiscard]] Index newest(std::uint64_t t) const {
+    return static_cast<Index>(t % static_cast<std::uint64_t>(one_.capacity()));
+  }
+
+  /// Sums of contiguous floats, so that all of them must be read.
+  class PlainRead {
+   public:
+    PlainRead() {
+      for (Packet& sum : sums_) sum = Eigen::internal::pset1<Packet>(0.0F);
+    }
+    void add(const float* numbers, Index size) {
+      constexpr Index width = detail::packet_size<float>;
       for (Index i = 0; i + 8 * width <= size; i += 8 * width) {
         for (int n = 0; n < 8; ++n) {
-          sums[n] = ei::padd(sums[n], ei::ploadu<P>(numbers + i + n * width));
+          sums_[n] = Eigen::internal::padd(
+              sums_[n], Eigen::internal::ploadu<Packet>(numbers + i + n * width));
         }
       }
     }
-    for (int n = 1; n < 8; ++n) sums[0] = ei::padd(sums[0], sums[n]);
-    return ei::predux(sums[0]);
+    [[nodiscard]] float sum() {
+      for (int n = 1; n < 8; ++n) sums_[0] = Eigen::internal::padd(sums_[0], sums_[n]);
+      return Eigen::internal::predux(sums_[0]);
+    }
+
+   private:
+    using Packet = detail::Packet<float>;
+    Packet sums_[8];
+  };
+  void read_levels(const State& stream, std::uint64_t t, PlainRead& read) const {
+    const auto buffered = static_cast<std::uint64_t>(one_.capacity());
+    for (int l : ActiveLevels(t / buffered * buffered, max_levels)) {
+      const auto* const numbers = reinterpret_cast<const float*>(stream.levels().data(l));
+      read.add(numbers,
+               stream.levels().level_size() * Index{sizeof(Stored)} / Index{sizeof(float)});
+    }
   }
+  /// Reads the keys and values of the first `rows` buffered tokens.
+  struct NewestTokens {
+    PlainRead& read;
+    Index rows;
+
+    template <class Matrix>
+    void operator()(const char*, detail::RowsField<Matrix> field) const {
+      if (field.numbers.cols() > 1) read.add(field.numbers.data(), rows * field.numbers.cols());
+    }
+    template <class Count>
+    void operator()(const char*, detail::CountField<Count>) const {}
+  };
 
   const Tokens<Kind>& tokens_;
   State one_;
@@ -132,13 +170,15 @@ void heads(benchmark::State& state) {
   Streams<Kind, Stored> ours(tokens, d, count);
   constexpr bool is_narrow = detail::is_narrow<Stored>;
   Streams<Kind, float> wide(tokens, d, is_narrow ? count : 1);
-  bench::Samples ns, read_ns, vs_read, vs_float;
+  bench::Samples ns, read_ns, vs_read, vs_levels_read, vs_float;
   for (auto _ : state) {
-    const double mine = ours.ns_per_token(), read = ours.ns_per_plain_read();
+    const double mine = ours.ns_per_token(), read = ours.ns_per_plain_read(true),
+                 levels_read = ours.ns_per_plain_read(false);
     state.SetIterationTime(mine * 1e-9);
     ns.add(mine);
     read_ns.add(read);
     vs_read.add(mine / read);
+    vs_levels_read.add(mine / levels_read);
     if (is_narrow) vs_float.add(wide.ns_per_token() / mine);
   }
   state.counters["ns_per_token"] = ns.median();
@@ -146,6 +186,7 @@ void heads(benchmark::State& state) {
   state.counters["bytes_read"] = ours.bytes_read();
   state.counters["read_ns"] = read_ns.median();
   state.counters["vs_read"] = vs_read.median();
+  state.counters["vs_levels_read"] = vs_levels_read.median();
   if (is_narrow) state.counters["vs_float"] = vs_float.median();
 }
 
