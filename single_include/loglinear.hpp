@@ -8905,8 +8905,8 @@ struct ValueDecay {
 /// which is `S <- a S - u p^T S`. It is called without a gradient or with one, a transition of the
 /// same type. With a gradient each step writes to it the derivative with respect to the step's
 /// argument; a kind whose members are not the arguments computes the members' derivatives after the
-/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must not
-/// depend on the members.
+/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must depend
+/// on the constructor's arguments alone.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
@@ -8938,11 +8938,27 @@ concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps)
   kind.visit_steps(steps, gradient);
 };
 
-/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+namespace detail {
+
+/// A transition that leaves everything as it is, for tokens of so many leaves.
+template <class Kind>
+[[nodiscard]] Kind new_transition(Index key_rows, Index d_v, [[maybe_unused]] Index leaves) {
+  if constexpr (std::constructible_from<Kind, Index, Index, Index>) {
+    return Kind(key_rows, d_v, leaves);
+  } else {
+    return Kind(key_rows, d_v);
+  }
+}
+
+}  // namespace detail
+
+/// The steps of a kind for states of key_rows x d_v, at tokens of so many leaves. Makes a
+/// transition, which may allocate.
 template <HasSteps Kind>
-[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v,
+                                     Eigen::Index leaves = 1) {
   StepCounts counts;
-  Kind(key_rows, d_v).visit_steps(counts);
+  detail::new_transition<Kind>(key_rows, d_v, leaves).visit_steps(counts);
   return counts;
 }
 
@@ -9055,24 +9071,6 @@ struct TransitionProduct {
   detail::Matrix<Scalar> queries_, cotangents_;
   detail::Vector<Scalar> s_, z_;
 };
-
-namespace detail {
-
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
-
-}  // namespace detail
-
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
 
 }  // namespace loglinear
 
@@ -9232,6 +9230,99 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 
 #endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
 
+// ---- loglinear/transitions/update_per_leaf.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_UPDATE_PER_LEAF_HPP
+#define LOGLINEAR_TRANSITIONS_UPDATE_PER_LEAF_HPP
+
+/// \file
+/// As many transitions at one token as it writes leaves: how many is known at run time alone.
+
+namespace loglinear {
+
+/// `S <- H_n ... H_1 a S`: a decay, then for each of the token's n leaves a transition `H_j = I -
+/// u_j p_j^T`. One type serves every n, so that a program compiles its layers once for all of them.
+template <class Scalar_>
+struct UpdatePerLeaf {
+  using Scalar = Scalar_;
+  using Update = RankOneUpdate<Identity<Scalar>>;
+  static constexpr bool scales_values = false;
+
+  /// \param leaves  how many leaves a token writes, at least 1
+  UpdatePerLeaf(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves = 1)
+      : decay(key_rows, d_v),
+        updates(detail::array_size(leaves), Update(key_rows, d_v)),
+        queries_(key_rows, leaves),
+        s_(key_rows) {}
+
+  ScalarDecay<Scalar> decay;    ///< a
+  std::vector<Update> updates;  ///< H_1 ... H_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::all_of(updates.begin(), updates.end(),
+                       [&](const Update& update) { return update.fits(key_rows, d_v); });
+  }
+  void left(auto&& m) const {
+    decay.left(m);
+    for (const Update& update : updates) update.left(m);
+  }
+  void left_transposed(auto&& q) const {
+    for (std::size_t j = updates.size(); j-- > 0;) updates[j].left_transposed(q);
+    decay.left_transposed(q);
+  }
+  void right(auto&& /*m*/) const {}
+
+  /// Each update sees the query as it comes back through the later ones, and s as it comes forward
+  /// through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                UpdatePerLeaf& gradient) const {
+    gradient.s_ = q;
+    for (std::size_t j = updates.size(); j-- > 0;) {
+      gradient.queries_.col(static_cast<Eigen::Index>(j)) = gradient.s_;
+      updates[j].left_transposed(gradient.s_);
+    }
+    decay.pullback(gradient.s_, s, z, d, gradient.decay);
+    gradient.s_ = s;
+    decay.left(gradient.s_);
+    for (std::size_t j = 0; j < updates.size(); ++j) {
+      updates[j].pullback(gradient.queries_.col(static_cast<Eigen::Index>(j)), gradient.s_, z, d,
+                          gradient.updates[j]);
+      updates[j].left(gradient.s_);
+    }
+  }
+
+  void visit_steps(auto& steps) const {
+    decay.visit_steps(steps);
+    for (const Update& update : updates) update.visit_steps(steps);
+  }
+  void visit_steps(auto& steps, UpdatePerLeaf& gradient) const {
+    decay.visit_steps(steps, gradient.decay);
+    for (std::size_t j = 0; j < updates.size(); ++j) {
+      updates[j].visit_steps(steps, gradient.updates[j]);
+    }
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    double bound = (std::max)(1.0, decay.norm_bound());
+    for (const Update& update : updates) bound *= (std::max)(1.0, update.norm_bound());
+    return bound;
+  }
+  [[nodiscard]] bool all_finite() const {
+    return decay.all_finite() &&
+           std::all_of(updates.begin(), updates.end(),
+                       [](const Update& update) { return update.all_finite(); });
+  }
+
+ private:
+  detail::Matrix<Scalar> queries_;
+  detail::Vector<Scalar> s_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_UPDATE_PER_LEAF_HPP
+
 // ---- loglinear/transitions/transition.hpp
 
 #ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
@@ -9252,6 +9343,7 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 /// | `KeyDecay`                 | diag(w)                               | 1 |
 /// | `ValueDecay`               | I                                     | w |
 /// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
+/// | `UpdatePerLeaf`            | H_n ... H_1 a, H_j = I - u_j p_j^T    | 1 |
 /// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
 ///
 /// docs/rules.md says which rules use them.
@@ -9264,7 +9356,8 @@ namespace loglinear {
 /// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
 /// of that length, reads `z` and `d` of length `d_v`:
 ///
-/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `Kind(key_rows, d_v)`: allocates its members once; a kind that depends on how many leaves a
+///   token writes has `Kind(key_rows, d_v, leaves)`, too, and layers call that one;
 /// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
 /// * `left(m)`: m <- L m, in place; m may be a vector;
 /// * `left_transposed(q)`: q <- L^T q, in place;
@@ -12276,7 +12369,7 @@ struct Token {
       : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
         values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
         query(detail::zeros<Scalar>(key_rows)),
-        transition(key_rows, d_v) {}
+        transition(detail::new_transition<Kind>(key_rows, d_v, leaves)) {}
 
   detail::Matrix<Scalar> keys;    ///< key_rows x leaves
   detail::Matrix<Scalar> values;  ///< d_v x leaves
@@ -12311,13 +12404,14 @@ struct Token {
 ///     };
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
-/// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
-/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
-/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it while denormal numbers count as zero (docs/numerics.md); a thread that it starts
-/// inherits that mode. Any of these members, and copies of the rule, may throw any exception: the
-/// layer is then what it was before the call. Moves of a rule must not throw.
+/// constexpr int or a const member function, 1), `normalizes_key` (whether `KeyOnly` writes
+/// `k/|k|`, a static constexpr bool, false), `key_rows(d_k)` (rows of the state, d_k),
+/// `prepare_query(in, query)` (`query = in.q`), `info` and `hyperparameters` (names and legal
+/// ranges, see hyperparameters.hpp) and `validate()` (throws std::invalid_argument on illegal
+/// hyperparameters). A rule never sees a state's storage. Layers call it while denormal numbers
+/// count as zero (docs/numerics.md); a thread that it starts inherits that mode. Any of these
+/// members, and copies of the rule, may throw any exception: the layer is then what it was before
+/// the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -12361,10 +12455,20 @@ using VectorView = Eigen::Map<Vector<Scalar>>;
 
 template <class Rule>
 [[nodiscard]] constexpr int leaves_of() {
+  static_assert(!requires(const Rule& rule) { rule.leaves(); },
+                "the number of leaves depends on the rule: ask leaves_of(rule)");
   if constexpr (requires { Rule::leaves; }) {
     return Rule::leaves;
   } else {
     return 1;
+  }
+}
+template <class Rule>
+[[nodiscard]] int leaves_of(const Rule& rule) {
+  if constexpr (requires { rule.leaves(); }) {
+    return rule.leaves();
+  } else {
+    return leaves_of<Rule>();
   }
 }
 
@@ -12830,6 +12934,7 @@ namespace loglinear::detail {
 /// Where each part of a token's stacked projections, and of the free vectors, begins.
 struct Layout {
   Index d_k = 0, d_v = 0, key_rows = 0;
+  Index leaves = 1;                                  // of a token
   Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
   Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
   Index free_size = 0;                               // with a bias for each projection, or none
@@ -12856,12 +12961,11 @@ template <class Kind>
 struct Workspace {
   using Scalar = typename Kind::Scalar;
 
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
-            const ReadShape& shape)
+  Workspace(const Layout& layout, Index d_model, Index weights, const ReadShape& shape)
       : max_levels(shape.max_levels),
         x(zeros<Scalar>(d_model)),
         raw(zeros<Scalar>(layout.end)),
-        token(layout.key_rows, layout.d_v, leaves),
+        token(layout.key_rows, layout.d_v, layout.leaves),
         lambda(zeros<Scalar>(weights)),
         stream(shape),
         read(zeros<Scalar>(layout.d_v)),
@@ -12895,11 +12999,11 @@ template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
+  TrainingWorkspace(const Layout& layout, Index weights, const ReadShape& shape)
       : d_read(zeros<Scalar>(layout.d_v)),
         d_lambda(zeros<Scalar>(weights)),
         stream(shape),
-        d_token(layout.key_rows, layout.d_v, leaves),
+        d_token(layout.key_rows, layout.d_v, layout.leaves),
         d_raw(zeros<Scalar>(layout.end)),
         d_free(zeros<Scalar>(layout.free_size)) {}
 
@@ -13511,8 +13615,6 @@ class Preparation {
   using Read = Workspace<Kind>;
   using Gradient = TrainingWorkspace<Kind>;
 
-  static constexpr Index leaves = leaves_of<Inner>();
-
   /// \param options  of a layer. \throws std::invalid_argument for one out of its range
   template <class Options>
   explicit Preparation(const Options& options)
@@ -13524,6 +13626,7 @@ class Preparation {
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
+    layout_.leaves = leaves_of(inner_);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
     parameters_.append(projection("w_key", d_k));
     layout_.v = parameters_.append(projection("w_value", d_v));
@@ -14491,9 +14594,10 @@ class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
 
-  /// \param tokens  the most transitions before a reset
-  LowRankProduct(Index key_rows, Index tokens)
-      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
+  /// \param tokens  the most transitions before a reset, of tokens with so many leaves
+  LowRankProduct(Index key_rows, Index tokens, Index leaves)
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1, leaves).updates, nullptr) {
+  }
 
   /// The length of the scratch memory `scores` of `pull`.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -15040,9 +15144,10 @@ using RecentProduct =
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
-                                              [[maybe_unused]] Index tokens) {
+                                              [[maybe_unused]] Index tokens,
+                                              [[maybe_unused]] Index leaves) {
   if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
-    return {key_rows, tokens};
+    return {key_rows, tokens, leaves};
   } else {
     return {key_rows, d_v};
   }
@@ -15075,13 +15180,13 @@ class PendingTiers {
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
-  /// For levels above a buffer in place of `buffer_level` of them.
-  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v)
+  /// For levels above a buffer in place of `buffer_level` of them, of tokens with so many leaves.
+  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v, Index leaves)
       : buffer_level_(buffer_level),
         max_levels_(max_levels),
         key_rows_(key_rows),
         d_v_(d_v),
-        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
+        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level, leaves)),
         later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
         scratch_(zeros<Scalar>(Product::scratch_size(key_rows))) {}
 
@@ -15520,7 +15625,7 @@ class OneState {
   static constexpr bool scales_columns = scales_values<Kind>;
 
   OneState(int max_levels, Index key_rows, Index d_v, Index leaves)
-      : product_(max_levels == 1 ? key_rows : 0, 1) {
+      : product_(max_levels == 1 ? key_rows : 0, 1, leaves) {
     if (max_levels > 1) return;
     Index updates = looks_up<Kind> ? 1 : 0;
     if constexpr (has_product) {
@@ -15595,7 +15700,7 @@ class OneState {
   }
 
   struct Nothing {
-    Nothing(Index, Index) {}
+    Nothing(Index, Index, Index) {}
     Index none = 0;
   };
 
@@ -15661,7 +15766,7 @@ class StreamState {
   StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
-        tiers_(buffer_.level(), max_levels, key_rows, d_v),
+        tiers_(buffer_.level(), max_levels, key_rows, d_v, leaves),
         bucket_(zeros<RowMajorMatrix<Scalar>>(key_rows, buffer_.level() > 0 ? d_v : 0)),
         one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 
@@ -16100,9 +16205,9 @@ class HeadParts {
       : read_order_(options.read_order),
         weight_scale_(options.weight_scale),
         preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        stream_(options.max_levels, layout().key_rows, options.d_v, layout().leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
+        training_(layout(), preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
     // No normal number that is drawn reaches 10.
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
@@ -16204,8 +16309,8 @@ class HeadParts {
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     require_alive();
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), stream_.read_shape());
+    return Workspace(layout(), preparation_.parameters().d_model(), preparation_.weight_count(),
+                     stream_.read_shape());
   }
 
  protected:
@@ -16339,8 +16444,9 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
-                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        shape_(shape_of(
+            step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v, layer.layout().leaves),
+            layer.layout().key_rows, layer.layout().d_v, layer.layout().leaves, order)),
         writer_(shape_),
         step_gradients_(shape_),
         workspace_(std::move(workspace)) {}
@@ -21958,39 +22064,33 @@ namespace loglinear::detail {
 
 /// n steps of the delta rule, `S <- S + b_j k_j (v_j - S^T k_j)^T`, j = 1..n, after one decay. The
 /// rule's own projections are that of the decay, 1 row, then those of `parameters`.
-template <int Compositions>
 struct DeltaSteps {
-  static_assert(Compositions >= 1 && Compositions <= 16,
-                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
-
   template <class Scalar>
-  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
-                                     array_size(Compositions)>;
+  using Transition = UpdatePerLeaf<Scalar>;
 
-  double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
-  double beta_bias = 0;  ///< added before the sigmoid of every strength
+  Index count;       ///< n
+  double largest;    ///< strengths are b = largest sg(z + beta_bias)
+  double beta_bias;  ///< added before the sigmoid of every strength
 
   /// The projections of keys, values and strengths.
-  [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
-    return {projection("w_comp_keys", Compositions * d_k),
-            projection("w_comp_values", Compositions * d_v),
-            projection("w_comp_betas", Compositions)};
+  [[nodiscard]] std::array<Parameter, 3> parameters(Index d_k, Index d_v) const {
+    return {projection("w_comp_keys", count * d_k), projection("w_comp_values", count * d_v),
+            projection("w_comp_betas", count)};
   }
 
   /// Writes the steps and leaves of a token.
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
-    auto& factors = token.transition.factors;
-    for_each_step([&](auto j) {
-      auto& step = std::get<j + 1>(factors);
+    for (Index j = 0; j < count; ++j) {
+      auto& step = token.transition.updates[array_size(j)];
       Scalar* const leaf = token.keys.data() + j * d_k;
       unit_vector(key(in.own, d_k, j), d_k, step.p.data());
       scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
       copy(leaf, d_k, step.u.data());
       copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
-      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
-    });
+      for (Index i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
+    }
   }
 
   /// The pullback; the gradients of k and v are zero, since W_k and W_v have no effect. Overwrites
@@ -21998,20 +22098,18 @@ struct DeltaSteps {
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
-    const auto& factors = token.transition.factors;
-    auto& d_factors = d_token.transition.factors;
+    const auto& steps = token.transition.updates;
     Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
 
-    for_each_step([&](auto i) {
-      constexpr int j = Compositions - 1 - i;  // backwards
-      const auto& step = std::get<j + 1>(factors);
-      auto& d_step = std::get<j + 1>(d_factors);
+    for (Index j = count - 1; j >= 0; --j) {
+      const auto& step = steps[array_size(j)];
+      auto& d_step = d_token.transition.updates[array_size(j)];
       const Scalar *const u = step.u.data(), *const p = step.p.data();
       Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
-      for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, d_k, earlier);
+      for (Index leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(steps, leaf, j, d_k, earlier);
         Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
         const Scalar along_u = dot(u, d_leaf, d_k);
         axpy(Scalar(-dot(p, earlier, d_k)), d_leaf, d_k, d_u);
@@ -22026,27 +22124,20 @@ struct DeltaSteps {
       const Scalar d_b = dot(p, d_u, d_k);
       unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
       copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
-      d_in.own[d_in.own.size() - Compositions + j] = d_b * b * (1 - b / Scalar(largest));
-    });
+      d_in.own[d_in.own.size() - count + j] = d_b * b * (1 - b / Scalar(largest));
+    }
     std::fill_n(d_in.k.data(), d_k, Scalar(0));
     std::fill_n(d_in.v.data(), d_v, Scalar(0));
   }
 
  private:
-  static void for_each_step(auto visit) {
-    [&]<int... J>(std::integer_sequence<int, J...>) {
-      (visit(std::integral_constant<int, J>{}), ...);
-    }
-    (std::make_integer_sequence<int, Compositions>{});
-  }
-
-  [[nodiscard]] static auto* key(auto& own, Index d_k, int j) { return own.data() + 1 + j * d_k; }
-  [[nodiscard]] static auto* value(auto& own, Index d_k, Index d_v, int j) {
-    return own.data() + 1 + Compositions * d_k + j * d_v;
+  [[nodiscard]] static auto* key(auto& own, Index d_k, Index j) { return own.data() + 1 + j * d_k; }
+  [[nodiscard]] auto* value(auto& own, Index d_k, Index d_v, Index j) const {
+    return own.data() + 1 + count * d_k + j * d_v;
   }
   template <class Scalar>
-  [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
+  [[nodiscard]] Scalar strength(const auto& in, Index j) const {
+    const Scalar z = in.own[in.own.size() - count + j] + Scalar(beta_bias);
     return Scalar(largest) * sigmoid<Scalar>(z);
   }
 
@@ -22058,12 +22149,9 @@ struct DeltaSteps {
 
   /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
   template <class Scalar>
-  static void rebuild_leaf(const auto& factors, int begin, int end, Index d_k, Scalar* leaf) {
-    for_each_step([&](auto i) {
-      const auto& step = std::get<i + 1>(factors);
-      if (i == begin) copy(step.u.data(), d_k, leaf);
-      if (i > begin && i < end) undergo(step, d_k, leaf);
-    });
+  static void rebuild_leaf(const auto& steps, Index begin, Index end, Index d_k, Scalar* leaf) {
+    copy(steps[array_size(begin)].u.data(), d_k, leaf);
+    for (Index i = begin + 1; i < end; ++i) undergo(steps[array_size(i)], d_k, leaf);
   }
 };
 
@@ -22108,7 +22196,7 @@ struct DeltaProductMode;
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
 /// arXiv:2502.10297, equation 5, with a plain gate; `GatedDeltaProduct` has the published one.
-/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// Transition: `UpdatePerLeaf`, one decay and n matrices of rank-one update; n leaves a token. Own
 /// weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
 /// (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
 template <int Compositions = 2>
@@ -22122,7 +22210,7 @@ struct DeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
+  using Transition = detail::DeltaSteps::Transition<Scalar>;
 
   static constexpr RuleInfo info{.name = "DeltaProduct",
                                  .text = "delta_product",
@@ -22137,20 +22225,19 @@ struct DeltaProduct {
   }
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
-    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    const auto [keys, values, betas] = steps().parameters(d_k, d_v);
     return {projection("w_gate", 1), keys, values, betas};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    std::get<0>(token.transition.factors).decay =
-        detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+    token.transition.decay.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     steps().prepare(in, token);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    const auto a = std::get<0>(token.transition.factors).decay;
-    d_in.own[0] = std::get<0>(d_token.transition.factors).decay * a * (1 - a);
+    const auto a = token.transition.decay.decay;
+    d_in.own[0] = d_token.transition.decay.decay * a * (1 - a);
     steps().pullback(in, token, d_token, d_in);
   }
 
@@ -22158,8 +22245,11 @@ struct DeltaProduct {
   [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
 
  private:
-  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
-    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
+
+  [[nodiscard]] detail::DeltaSteps steps() const {
+    return {.count = Compositions, .largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
   }
 };
 
@@ -22325,7 +22415,7 @@ struct GatedDeltaProductMode;
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
 /// arXiv:2502.10297; its convolutions, activations, output gate and norm belong to a mixer.
-/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// Transition: `UpdatePerLeaf`, one decay and n matrices of rank-one update; n leaves a token. Own
 /// weights: `w_dt` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
 /// (n d_v x d_model), `w_comp_betas` (n x d_model), and the free scalars `A_log` and `dt_bias`,
 /// which start at constants; W_k and W_v have no effect.
@@ -22341,7 +22431,7 @@ struct GatedDeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
+  using Transition = detail::DeltaSteps::Transition<Scalar>;
 
   static constexpr RuleInfo info{.name = "GatedDeltaProduct",
                                  .text = "gated_delta_product",
@@ -22357,7 +22447,7 @@ struct GatedDeltaProduct {
   }
 
   [[nodiscard]] std::array<Parameter, 6> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
-    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    const auto [keys, values, betas] = steps().parameters(d_k, d_v);
     return {projection("w_dt", 1),
             keys,
             values,
@@ -22374,7 +22464,7 @@ struct GatedDeltaProduct {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    std::get<0>(token.transition.factors).decay = exp(-step * exp(in.free[0]));
+    token.transition.decay.decay = exp(-step * exp(in.free[0]));
     steps().prepare(in, token);
   }
 
@@ -22382,8 +22472,7 @@ struct GatedDeltaProduct {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
-    const Scalar d_exponent =
-        std::get<0>(d_token.transition.factors).decay * std::get<0>(token.transition.factors).decay;
+    const Scalar d_exponent = d_token.transition.decay.decay * token.transition.decay.decay;
     d_in.own[0] = -d_exponent * rate * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * rate * detail::softplus<Scalar>(z);
     d_in.free[1] = d_in.own[0];
@@ -22398,8 +22487,11 @@ struct GatedDeltaProduct {
   [[nodiscard]] bool operator==(const GatedDeltaProduct&) const = default;
 
  private:
-  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
-    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
+
+  [[nodiscard]] detail::DeltaSteps steps() const {
+    return {.count = Compositions, .largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
   }
 };
 
@@ -24631,28 +24723,46 @@ static_assert(LevelWeights<AnyLevelWeights, double>);
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those with the same kind of transition. So a layer is compiled
-/// once for each kind and not for each rule: only `prepare` and `pullback` are compiled for each
-/// rule.
+/// A rule chosen at run time among those whose transitions are of one kind, or would be with a
+/// decay of 1. So a layer is compiled once for each kind and not for each rule: only `prepare` and
+/// `pullback` are compiled for each rule.
 
 namespace loglinear {
 
-/// One of several rules with the same transition and the same number of leaves. It is a rule
+namespace detail {
+
+/// A kind of transition with a decay where it has none. Its decay is 1 then, which changes no bit:
+/// rules leave alone what they do not know of.
+template <class Kind>
+struct WithDecay {
+  using Type = Kind;
+};
+template <class Scalar>
+struct WithDecay<Identity<Scalar>> {
+  using Type = ScalarDecay<Scalar>;
+};
+template <class Scalar>
+struct WithDecay<RankOneUpdate<Identity<Scalar>>> {
+  using Type = RankOneUpdate<ScalarDecay<Scalar>>;
+};
+/// The kind that a layer made at run time has for a rule.
+template <class Rule, class Scalar>
+using RuntimeKind = typename WithDecay<typename Rule::template Transition<Scalar>>::Type;
+
+}  // namespace detail
+
+/// One of several rules with the same transition, but that it need not have a decay. It is a rule
 /// itself, with the numbers of the rule that it holds, bit for bit. A call costs one indirection.
 template <class First, class... Others>
 class AnyRule {
-  static_assert((std::is_same_v<typename First::template Transition<double>,
-                                typename Others::template Transition<double>> &&
-                 ...),
-                "rules in one layer need one kind of transition");
-  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
-                "rules in one layer need the same number of leaves");
+  static_assert(
+      (std::is_same_v<detail::RuntimeKind<First, double>, detail::RuntimeKind<Others, double>> &&
+       ...),
+      "rules in one layer need one kind of transition");
 
  public:
-  static constexpr int leaves = detail::leaves_of<First>();
-
   template <class Scalar>
-  using Transition = typename First::template Transition<Scalar>;
+  using Transition = detail::RuntimeKind<First, Scalar>;
 
   AnyRule() = default;  ///< the first rule
   /// One of the rules.
@@ -24669,6 +24779,9 @@ class AnyRule {
       const auto own = rule.parameters(d_k, d_v);
       return std::vector<Parameter>(own.begin(), own.end());
     });
+  }
+  [[nodiscard]] int leaves() const {
+    return visit([](const auto& rule) { return detail::leaves_of(rule); });
   }
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
     return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
@@ -24708,9 +24821,7 @@ using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<De
 template <class One>
 struct SameKind {
   template <class Other>
-  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
-                                std::is_same_v<typename One::template Transition<double>,
-                                               typename Other::template Transition<double>>>;
+  using As = std::is_same<RuntimeKind<One, double>, RuntimeKind<Other, double>>;
 };
 template <class... Rules>
 struct OneOf {

@@ -23,6 +23,11 @@ using RowDelta = RankOneUpdate<KeyDecay<Scalar>>;
 template <class Scalar>
 using Householder = TransitionProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
                                       RankOneUpdate<Identity<Scalar>>>;
+/// With two updates, as if a token had two leaves.
+template <class Scalar_>
+struct TwoLeaves : UpdatePerLeaf<Scalar_> {
+  TwoLeaves(Index key_rows, Index d_v) : UpdatePerLeaf<Scalar_>(key_rows, d_v, 2) {}
+};
 template <class Scalar>
 using RowsAndColumns = TransitionProduct<KeyDecay<Scalar>, ValueDecay<Scalar>>;
 template <class Scalar>
@@ -91,6 +96,11 @@ struct RandomKind {
       kind.u.array() *= kind.diagonal.decay.array() * Scalar(0.1);
     }
   }
+  template <class Scalar>
+  void fill(UpdatePerLeaf<Scalar>& kind) {
+    fill(kind.decay);
+    for (auto& update : kind.updates) fill(update);
+  }
   template <class... Factors>
   void fill(TransitionProduct<Factors...>& kind) {
     std::apply([&](auto&... factor) { (fill(factor), ...); }, kind.factors);
@@ -112,6 +122,9 @@ void widen(const From& from, To& to) {
       (widen(std::get<J>(from.factors), std::get<J>(to.factors)), ...);
     }
     (std::make_index_sequence<From::count>{});
+  } else if constexpr (requires { from.updates; }) {
+    widen(from.decay, to.decay);
+    for (std::size_t j = 0; j < from.updates.size(); ++j) widen(from.updates[j], to.updates[j]);
   } else if constexpr (requires { from.p; }) {
     widen(from.diagonal, to.diagonal);
     to.u = from.u.template cast<Wide>();

@@ -59,10 +59,13 @@ struct Faulty {
   Rule rule{};
   FaultyCopies copies{};
 
-  static constexpr int leaves = loglinear::detail::leaves_of<Rule>();
   template <class Scalar>
   using Transition = typename Rule::template Transition<Scalar>;
 
+  [[nodiscard]] int leaves() const {
+    may_throw();
+    return loglinear::detail::leaves_of(rule);
+  }
   [[nodiscard]] auto parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     may_throw();
     return rule.parameters(d_k, d_v);

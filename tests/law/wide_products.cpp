@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <tuple>
 
 #include "catch.hpp"
 #include "rules.hpp"
@@ -19,8 +18,10 @@ struct ManyUpdates {
   static constexpr int updates = 66;
 
   template <class Scalar>
-  using Transition = RepeatedProduct<RankOneUpdate<Identity<Scalar>>,
-                                     RankOneUpdate<Identity<Scalar>>, updates - 1>;
+  struct Transition : UpdatePerLeaf<Scalar> {
+    Transition(Eigen::Index key_rows, Eigen::Index d_v)
+        : UpdatePerLeaf<Scalar>(key_rows, d_v, updates) {}
+  };
 
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
   void prepare(const auto& in, auto& token) const {
@@ -28,12 +29,11 @@ struct ManyUpdates {
     detail::Vector<Scalar> key = in.k.normalized();
     token.keys.col(0) = key;
     token.values.col(0) = in.v;
-    const auto fill = [&](auto& update) {
+    for (auto& update : token.transition.updates) {
       update.p = key;
       update.u = Scalar(0.01) * key;
       std::rotate(key.data(), key.data() + 1, key.data() + key.size());
-    };
-    std::apply([&](auto&... update) { (fill(update), ...); }, token.transition.factors);
+    }
   }
   void pullback(const auto&, const auto&, const auto&, auto&) const {}  // nothing is learnt here
 };

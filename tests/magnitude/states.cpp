@@ -67,7 +67,7 @@ TEMPLATE_TEST_CASE("No operation of a state meets a denormal number", "[magnitud
   check_kind<TestType, test::Delta<Scalar>>();
   check_kind<TestType, test::PlainDelta<Scalar>>();
   check_kind<TestType, test::RowDelta<Scalar>>();
-  check_kind<TestType, test::Householder<Scalar>>();
+  check_kind<TestType, test::TwoLeaves<Scalar>>();
   check_kind<TestType, test::RowsAndColumns<Scalar>>();
   check_kind<TestType, test::DeltaAndColumns<Scalar>>();
   check_kind<TestType, test::Turn<Scalar>>();

@@ -33,6 +33,11 @@ void visit_members(RankOneUpdate<Diagonal>& kind, auto visit) {
   for (auto& coefficient : kind.u) visit(coefficient);
   for (auto& coefficient : kind.p) visit(coefficient);
 }
+template <class Scalar>
+void visit_members(UpdatePerLeaf<Scalar>& kind, auto visit) {
+  visit_members(kind.decay, visit);
+  for (auto& update : kind.updates) visit_members(update, visit);
+}
 template <class... Factors>
 void visit_members(TransitionProduct<Factors...>& kind, auto visit) {
   std::apply([&](auto&... factor) { (visit_members(factor, visit), ...); }, kind.factors);
@@ -77,6 +82,14 @@ Dense<typename Diagonal::Scalar> dense(const RankOneUpdate<Diagonal>& kind, Inde
   auto result = dense(kind.diagonal, key_rows, d_v);
   for (Index i = 0; i < key_rows; ++i) {
     for (Index j = 0; j < key_rows; ++j) result.l(i, j) -= kind.u[i] * kind.p[j];
+  }
+  return result;
+}
+template <class Scalar>
+Dense<Scalar> dense(const UpdatePerLeaf<Scalar>& kind, Index key_rows, Index d_v) {
+  auto result = dense(kind.decay, key_rows, d_v);
+  for (const auto& update : kind.updates) {
+    result.l = (dense(update, key_rows, d_v).l * result.l).eval();
   }
   return result;
 }

@@ -75,6 +75,10 @@ class EagerState {
     undergo(s, kind.diagonal);
     s.noalias() -= kind.u * found_.transpose();
   }
+  void undergo(Level& s, const loglinear::UpdatePerLeaf<Scalar>& kind) {
+    undergo(s, kind.decay);
+    for (const auto& update : kind.updates) undergo(s, update);
+  }
   template <class... Factors>
   void undergo(Level& s, const loglinear::TransitionProduct<Factors...>& kind) {
     std::apply([&](const auto&... factor) { (undergo(s, factor), ...); }, kind.factors);

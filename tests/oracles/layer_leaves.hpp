@@ -44,7 +44,7 @@ class LayerLeaves {
     level_weights_.weigh(view(level_raw), view(level_free), lambda);
 
     const auto rows = detail::key_rows_of(rule_, d_k_);
-    Token<Kind> token(rows, d_v_, detail::leaves_of<Inner>());
+    Token<Kind> token(rows, d_v_, detail::leaves_of(rule_));
     const Projections<detail::ConstVectorView<Scalar>> in{view(k), view(v), view(q), view(own),
                                                           view(free)};
     rule_.prepare(in, token);

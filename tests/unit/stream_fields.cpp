@@ -151,7 +151,7 @@ TEST_CASE("every member of a stream's values is in a list, and what is listed ar
   check_kind<KeyDecay>();
   check_kind<ValueDecay>();
   check_kind<Delta>();
-  check_kind<Householder>();
+  check_kind<TwoLeaves>();
   check_kind<RowsAndColumns>();
   check_kind<DeltaAndColumns>();
 }

@@ -180,7 +180,7 @@ TEST_CASE("parts of a stream make the stream: dense kinds") {
   merge<PlainDelta, double>();
   merge<Delta, double>();
   merge<RowDelta, double>();
-  merge<Householder, double>();
+  merge<TwoLeaves, double>();
   merge<RowsAndColumns, double>();
   merge<DeltaAndColumns, double>();
   merge<Turn, double>();

@@ -169,6 +169,7 @@ TEST_CASE("updates of rank one: the state of layers is the straightforward one")
   compare<Delta, double>();
   compare<RowDelta, double>();
   compare<Householder, double>();
+  compare<TwoLeaves, double>();
   compare<TwoDeltas, double>();
   compare<Delta, float>();
 }

@@ -43,12 +43,17 @@ using Mixed = TransitionProduct<ValueDecay<double>, RankOneUpdate<ScalarDecay<do
 using OneFactor = TransitionProduct<RankOneUpdate<KeyDecay<double>>>;
 using Nested = TransitionProduct<KeyThenValue, ThreeRankOnes>;
 
+struct ThreePerLeaf : UpdatePerLeaf<double> {
+  ThreePerLeaf(Index key_rows, Index d_v) : UpdatePerLeaf(key_rows, d_v, 3) {}
+};
+
 }  // namespace
 
-#define ALL_KINDS                                                              \
-  Identity<double>, ScalarDecay<double>, KeyDecay<double>, ValueDecay<double>, \
-      RankOneUpdate<Identity<double>>, RankOneUpdate<ScalarDecay<double>>,     \
-      RankOneUpdate<KeyDecay<double>>, ThreeRankOnes, KeyThenValue, Mixed, OneFactor, Nested
+#define ALL_KINDS                                                                             \
+  Identity<double>, ScalarDecay<double>, KeyDecay<double>, ValueDecay<double>,                \
+      RankOneUpdate<Identity<double>>, RankOneUpdate<ScalarDecay<double>>,                    \
+      RankOneUpdate<KeyDecay<double>>, ThreeRankOnes, KeyThenValue, Mixed, OneFactor, Nested, \
+      UpdatePerLeaf<double>, ThreePerLeaf
 
 TEMPLATE_TEST_CASE("A transition is the dense matrices that its members spell", "", ALL_KINDS,
                    KeyDecay<float>, ValueDecay<float>, RankOneUpdate<ScalarDecay<float>>,

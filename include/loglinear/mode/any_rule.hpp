@@ -3,9 +3,9 @@
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those with the same kind of transition. So a layer is compiled
-/// once for each kind and not for each rule: only `prepare` and `pullback` are compiled for each
-/// rule.
+/// A rule chosen at run time among those whose transitions are of one kind, or would be with a
+/// decay of 1. So a layer is compiled once for each kind and not for each rule: only `prepare` and
+/// `pullback` are compiled for each rule.
 
 #include <concepts>
 #include <string>
@@ -18,22 +18,40 @@
 
 namespace loglinear {
 
-/// One of several rules with the same transition and the same number of leaves. It is a rule
+namespace detail {
+
+/// A kind of transition with a decay where it has none. Its decay is 1 then, which changes no bit:
+/// rules leave alone what they do not know of.
+template <class Kind>
+struct WithDecay {
+  using Type = Kind;
+};
+template <class Scalar>
+struct WithDecay<Identity<Scalar>> {
+  using Type = ScalarDecay<Scalar>;
+};
+template <class Scalar>
+struct WithDecay<RankOneUpdate<Identity<Scalar>>> {
+  using Type = RankOneUpdate<ScalarDecay<Scalar>>;
+};
+/// The kind that a layer made at run time has for a rule.
+template <class Rule, class Scalar>
+using RuntimeKind = typename WithDecay<typename Rule::template Transition<Scalar>>::Type;
+
+}  // namespace detail
+
+/// One of several rules with the same transition, but that it need not have a decay. It is a rule
 /// itself, with the numbers of the rule that it holds, bit for bit. A call costs one indirection.
 template <class First, class... Others>
 class AnyRule {
-  static_assert((std::is_same_v<typename First::template Transition<double>,
-                                typename Others::template Transition<double>> &&
-                 ...),
-                "rules in one layer need one kind of transition");
-  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
-                "rules in one layer need the same number of leaves");
+  static_assert(
+      (std::is_same_v<detail::RuntimeKind<First, double>, detail::RuntimeKind<Others, double>> &&
+       ...),
+      "rules in one layer need one kind of transition");
 
  public:
-  static constexpr int leaves = detail::leaves_of<First>();
-
   template <class Scalar>
-  using Transition = typename First::template Transition<Scalar>;
+  using Transition = detail::RuntimeKind<First, Scalar>;
 
   AnyRule() = default;  ///< the first rule
   /// One of the rules.
@@ -50,6 +68,9 @@ class AnyRule {
       const auto own = rule.parameters(d_k, d_v);
       return std::vector<Parameter>(own.begin(), own.end());
     });
+  }
+  [[nodiscard]] int leaves() const {
+    return visit([](const auto& rule) { return detail::leaves_of(rule); });
   }
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
     return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
@@ -89,9 +110,7 @@ using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<De
 template <class One>
 struct SameKind {
   template <class Other>
-  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
-                                std::is_same_v<typename One::template Transition<double>,
-                                               typename Other::template Transition<double>>>;
+  using As = std::is_same<RuntimeKind<One, double>, RuntimeKind<Other, double>>;
 };
 template <class... Rules>
 struct OneOf {

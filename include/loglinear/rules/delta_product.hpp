@@ -24,7 +24,7 @@ struct DeltaProductMode;
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
 /// arXiv:2502.10297, equation 5, with a plain gate; `GatedDeltaProduct` has the published one.
-/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// Transition: `UpdatePerLeaf`, one decay and n matrices of rank-one update; n leaves a token. Own
 /// weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
 /// (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
 template <int Compositions = 2>
@@ -38,7 +38,7 @@ struct DeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
+  using Transition = detail::DeltaSteps::Transition<Scalar>;
 
   static constexpr RuleInfo info{.name = "DeltaProduct",
                                  .text = "delta_product",
@@ -53,20 +53,19 @@ struct DeltaProduct {
   }
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
-    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    const auto [keys, values, betas] = steps().parameters(d_k, d_v);
     return {projection("w_gate", 1), keys, values, betas};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    std::get<0>(token.transition.factors).decay =
-        detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+    token.transition.decay.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     steps().prepare(in, token);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    const auto a = std::get<0>(token.transition.factors).decay;
-    d_in.own[0] = std::get<0>(d_token.transition.factors).decay * a * (1 - a);
+    const auto a = token.transition.decay.decay;
+    d_in.own[0] = d_token.transition.decay.decay * a * (1 - a);
     steps().pullback(in, token, d_token, d_in);
   }
 
@@ -74,8 +73,11 @@ struct DeltaProduct {
   [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
 
  private:
-  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
-    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
+
+  [[nodiscard]] detail::DeltaSteps steps() const {
+    return {.count = Compositions, .largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
   }
 };
 

@@ -29,7 +29,7 @@ struct GatedDeltaProductMode;
 ///
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
 /// arXiv:2502.10297; its convolutions, activations, output gate and norm belong to a mixer.
-/// Transition: a product of one decay and n matrices of rank-one update; n leaves a token. Own
+/// Transition: `UpdatePerLeaf`, one decay and n matrices of rank-one update; n leaves a token. Own
 /// weights: `w_dt` (1 x d_model), `w_comp_keys` (n d_k x d_model), `w_comp_values`
 /// (n d_v x d_model), `w_comp_betas` (n x d_model), and the free scalars `A_log` and `dt_bias`,
 /// which start at constants; W_k and W_v have no effect.
@@ -45,7 +45,7 @@ struct GatedDeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition = typename detail::DeltaSteps<Compositions>::template Transition<Scalar>;
+  using Transition = detail::DeltaSteps::Transition<Scalar>;
 
   static constexpr RuleInfo info{.name = "GatedDeltaProduct",
                                  .text = "gated_delta_product",
@@ -61,7 +61,7 @@ struct GatedDeltaProduct {
   }
 
   [[nodiscard]] std::array<Parameter, 6> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
-    const auto [keys, values, betas] = detail::DeltaSteps<Compositions>::parameters(d_k, d_v);
+    const auto [keys, values, betas] = steps().parameters(d_k, d_v);
     return {projection("w_dt", 1),
             keys,
             values,
@@ -78,7 +78,7 @@ struct GatedDeltaProduct {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    std::get<0>(token.transition.factors).decay = exp(-step * exp(in.free[0]));
+    token.transition.decay.decay = exp(-step * exp(in.free[0]));
     steps().prepare(in, token);
   }
 
@@ -86,8 +86,7 @@ struct GatedDeltaProduct {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
-    const Scalar d_exponent =
-        std::get<0>(d_token.transition.factors).decay * std::get<0>(token.transition.factors).decay;
+    const Scalar d_exponent = d_token.transition.decay.decay * token.transition.decay.decay;
     d_in.own[0] = -d_exponent * rate * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * rate * detail::softplus<Scalar>(z);
     d_in.free[1] = d_in.own[0];
@@ -102,8 +101,11 @@ struct GatedDeltaProduct {
   [[nodiscard]] bool operator==(const GatedDeltaProduct&) const = default;
 
  private:
-  [[nodiscard]] detail::DeltaSteps<Compositions> steps() const {
-    return {.largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
+
+  [[nodiscard]] detail::DeltaSteps steps() const {
+    return {.count = Compositions, .largest = reflections ? 2.0 : 1.0, .beta_bias = beta_bias};
   }
 };
 

@@ -20,13 +20,14 @@
 ///     };
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
-/// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
-/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
-/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it while denormal numbers count as zero (docs/numerics.md); a thread that it starts
-/// inherits that mode. Any of these members, and copies of the rule, may throw any exception: the
-/// layer is then what it was before the call. Moves of a rule must not throw.
+/// constexpr int or a const member function, 1), `normalizes_key` (whether `KeyOnly` writes
+/// `k/|k|`, a static constexpr bool, false), `key_rows(d_k)` (rows of the state, d_k),
+/// `prepare_query(in, query)` (`query = in.q`), `info` and `hyperparameters` (names and legal
+/// ranges, see hyperparameters.hpp) and `validate()` (throws std::invalid_argument on illegal
+/// hyperparameters). A rule never sees a state's storage. Layers call it while denormal numbers
+/// count as zero (docs/numerics.md); a thread that it starts inherits that mode. Any of these
+/// members, and copies of the rule, may throw any exception: the layer is then what it was before
+/// the call. Moves of a rule must not throw.
 
 #include <array>
 #include <concepts>
@@ -82,10 +83,20 @@ using VectorView = Eigen::Map<Vector<Scalar>>;
 
 template <class Rule>
 [[nodiscard]] constexpr int leaves_of() {
+  static_assert(!requires(const Rule& rule) { rule.leaves(); },
+                "the number of leaves depends on the rule: ask leaves_of(rule)");
   if constexpr (requires { Rule::leaves; }) {
     return Rule::leaves;
   } else {
     return 1;
+  }
+}
+template <class Rule>
+[[nodiscard]] int leaves_of(const Rule& rule) {
+  if constexpr (requires { rule.leaves(); }) {
+    return rule.leaves();
+  } else {
+    return leaves_of<Rule>();
   }
 }
 

@@ -111,24 +111,6 @@ struct TransitionProduct {
   detail::Vector<Scalar> s_, z_;
 };
 
-namespace detail {
-
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
-
-}  // namespace detail
-
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
-
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP

@@ -26,12 +26,14 @@
 /// which is `S <- a S - u p^T S`. It is called without a gradient or with one, a transition of the
 /// same type. With a gradient each step writes to it the derivative with respect to the step's
 /// argument; a kind whose members are not the arguments computes the members' derivatives after the
-/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must not
-/// depend on the members.
+/// step. The derivative with respect to a decay of 0 counts as 0. Which steps there are must depend
+/// on the constructor's arguments alone.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
 /// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
 /// matrix of low rank.
+
+#include <concepts>
 
 #include "loglinear/detail/base/types.hpp"
 
@@ -61,11 +63,27 @@ concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps)
   kind.visit_steps(steps, gradient);
 };
 
-/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+namespace detail {
+
+/// A transition that leaves everything as it is, for tokens of so many leaves.
+template <class Kind>
+[[nodiscard]] Kind new_transition(Index key_rows, Index d_v, [[maybe_unused]] Index leaves) {
+  if constexpr (std::constructible_from<Kind, Index, Index, Index>) {
+    return Kind(key_rows, d_v, leaves);
+  } else {
+    return Kind(key_rows, d_v);
+  }
+}
+
+}  // namespace detail
+
+/// The steps of a kind for states of key_rows x d_v, at tokens of so many leaves. Makes a
+/// transition, which may allocate.
 template <HasSteps Kind>
-[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v,
+                                     Eigen::Index leaves = 1) {
   StepCounts counts;
-  Kind(key_rows, d_v).visit_steps(counts);
+  detail::new_transition<Kind>(key_rows, d_v, leaves).visit_steps(counts);
   return counts;
 }
 

@@ -3,6 +3,7 @@
 #define LOGLINEAR_TRANSITIONS_TOKEN_HPP
 
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear {
 
@@ -17,7 +18,7 @@ struct Token {
       : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
         values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
         query(detail::zeros<Scalar>(key_rows)),
-        transition(key_rows, d_v) {}
+        transition(detail::new_transition<Kind>(key_rows, d_v, leaves)) {}
 
   detail::Matrix<Scalar> keys;    ///< key_rows x leaves
   detail::Matrix<Scalar> values;  ///< d_v x leaves

@@ -17,6 +17,7 @@
 /// | `KeyDecay`                 | diag(w)                               | 1 |
 /// | `ValueDecay`               | I                                     | w |
 /// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
+/// | `UpdatePerLeaf`            | H_n ... H_1 a, H_j = I - u_j p_j^T    | 1 |
 /// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
 ///
 /// docs/rules.md says which rules use them.
@@ -31,13 +32,15 @@
 #include "loglinear/transitions/product.hpp"
 #include "loglinear/transitions/rank_one_update.hpp"
 #include "loglinear/transitions/steps.hpp"
+#include "loglinear/transitions/update_per_leaf.hpp"
 
 namespace loglinear {
 
 /// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
 /// of that length, reads `z` and `d` of length `d_v`:
 ///
-/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `Kind(key_rows, d_v)`: allocates its members once; a kind that depends on how many leaves a
+///   token writes has `Kind(key_rows, d_v, leaves)`, too, and layers call that one;
 /// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
 /// * `left(m)`: m <- L m, in place; m may be a vector;
 /// * `left_transposed(q)`: q <- L^T q, in place;

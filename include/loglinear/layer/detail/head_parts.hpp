@@ -48,9 +48,9 @@ class HeadParts {
       : read_order_(options.read_order),
         weight_scale_(options.weight_scale),
         preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        stream_(options.max_levels, layout().key_rows, options.d_v, layout().leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
+        training_(layout(), preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
     // No normal number that is drawn reaches 10.
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
@@ -152,8 +152,8 @@ class HeadParts {
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     require_alive();
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), stream_.read_shape());
+    return Workspace(layout(), preparation_.parameters().d_model(), preparation_.weight_count(),
+                     stream_.read_shape());
   }
 
  protected:

@@ -24,8 +24,9 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
-                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        shape_(shape_of(
+            step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v, layer.layout().leaves),
+            layer.layout().key_rows, layer.layout().d_v, layer.layout().leaves, order)),
         writer_(shape_),
         step_gradients_(shape_),
         workspace_(std::move(workspace)) {}

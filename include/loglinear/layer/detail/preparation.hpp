@@ -57,8 +57,6 @@ class Preparation {
   using Read = Workspace<Kind>;
   using Gradient = TrainingWorkspace<Kind>;
 
-  static constexpr Index leaves = leaves_of<Inner>();
-
   /// \param options  of a layer. \throws std::invalid_argument for one out of its range
   template <class Options>
   explicit Preparation(const Options& options)
@@ -70,6 +68,7 @@ class Preparation {
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
+    layout_.leaves = leaves_of(inner_);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
     parameters_.append(projection("w_key", d_k));
     layout_.v = parameters_.append(projection("w_value", d_v));

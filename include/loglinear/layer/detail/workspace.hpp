@@ -16,6 +16,7 @@ namespace loglinear::detail {
 /// Where each part of a token's stacked projections, and of the free vectors, begins.
 struct Layout {
   Index d_k = 0, d_v = 0, key_rows = 0;
+  Index leaves = 1;                                  // of a token
   Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
   Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
   Index free_size = 0;                               // with a bias for each projection, or none
@@ -42,12 +43,11 @@ template <class Kind>
 struct Workspace {
   using Scalar = typename Kind::Scalar;
 
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
-            const ReadShape& shape)
+  Workspace(const Layout& layout, Index d_model, Index weights, const ReadShape& shape)
       : max_levels(shape.max_levels),
         x(zeros<Scalar>(d_model)),
         raw(zeros<Scalar>(layout.end)),
-        token(layout.key_rows, layout.d_v, leaves),
+        token(layout.key_rows, layout.d_v, layout.leaves),
         lambda(zeros<Scalar>(weights)),
         stream(shape),
         read(zeros<Scalar>(layout.d_v)),
@@ -81,11 +81,11 @@ template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
+  TrainingWorkspace(const Layout& layout, Index weights, const ReadShape& shape)
       : d_read(zeros<Scalar>(layout.d_v)),
         d_lambda(zeros<Scalar>(weights)),
         stream(shape),
-        d_token(layout.key_rows, layout.d_v, leaves),
+        d_token(layout.key_rows, layout.d_v, layout.leaves),
         d_raw(zeros<Scalar>(layout.end)),
         d_free(zeros<Scalar>(layout.free_size)) {}
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
@@ -20,39 +19,33 @@ namespace loglinear::detail {
 
 /// n steps of the delta rule, `S <- S + b_j k_j (v_j - S^T k_j)^T`, j = 1..n, after one decay. The
 /// rule's own projections are that of the decay, 1 row, then those of `parameters`.
-template <int Compositions>
 struct DeltaSteps {
-  static_assert(Compositions >= 1 && Compositions <= 16,
-                "DeltaProduct and GatedDeltaProduct take 1 to 16 steps a token");
-
   template <class Scalar>
-  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
-                                     array_size(Compositions)>;
+  using Transition = UpdatePerLeaf<Scalar>;
 
-  double largest = 1;    ///< strengths are b = largest sg(z + beta_bias)
-  double beta_bias = 0;  ///< added before the sigmoid of every strength
+  Index count;       ///< n
+  double largest;    ///< strengths are b = largest sg(z + beta_bias)
+  double beta_bias;  ///< added before the sigmoid of every strength
 
   /// The projections of keys, values and strengths.
-  [[nodiscard]] static std::array<Parameter, 3> parameters(Index d_k, Index d_v) {
-    return {projection("w_comp_keys", Compositions * d_k),
-            projection("w_comp_values", Compositions * d_v),
-            projection("w_comp_betas", Compositions)};
+  [[nodiscard]] std::array<Parameter, 3> parameters(Index d_k, Index d_v) const {
+    return {projection("w_comp_keys", count * d_k), projection("w_comp_values", count * d_v),
+            projection("w_comp_betas", count)};
   }
 
   /// Writes the steps and leaves of a token.
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
-    auto& factors = token.transition.factors;
-    for_each_step([&](auto j) {
-      auto& step = std::get<j + 1>(factors);
+    for (Index j = 0; j < count; ++j) {
+      auto& step = token.transition.updates[array_size(j)];
       Scalar* const leaf = token.keys.data() + j * d_k;
       unit_vector(key(in.own, d_k, j), d_k, step.p.data());
       scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
       copy(leaf, d_k, step.u.data());
       copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
-      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
-    });
+      for (Index i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
+    }
   }
 
   /// The pullback; the gradients of k and v are zero, since W_k and W_v have no effect. Overwrites
@@ -60,20 +53,18 @@ struct DeltaSteps {
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Index d_k = in.k.size(), d_v = in.v.size();
-    const auto& factors = token.transition.factors;
-    auto& d_factors = d_token.transition.factors;
+    const auto& steps = token.transition.updates;
     Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
 
-    for_each_step([&](auto i) {
-      constexpr int j = Compositions - 1 - i;  // backwards
-      const auto& step = std::get<j + 1>(factors);
-      auto& d_step = std::get<j + 1>(d_factors);
+    for (Index j = count - 1; j >= 0; --j) {
+      const auto& step = steps[array_size(j)];
+      auto& d_step = d_token.transition.updates[array_size(j)];
       const Scalar *const u = step.u.data(), *const p = step.p.data();
       Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
-      for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, d_k, earlier);
+      for (Index leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(steps, leaf, j, d_k, earlier);
         Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
         const Scalar along_u = dot(u, d_leaf, d_k);
         axpy(Scalar(-dot(p, earlier, d_k)), d_leaf, d_k, d_u);
@@ -88,27 +79,20 @@ struct DeltaSteps {
       const Scalar d_b = dot(p, d_u, d_k);
       unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
       copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
-      d_in.own[d_in.own.size() - Compositions + j] = d_b * b * (1 - b / Scalar(largest));
-    });
+      d_in.own[d_in.own.size() - count + j] = d_b * b * (1 - b / Scalar(largest));
+    }
     std::fill_n(d_in.k.data(), d_k, Scalar(0));
     std::fill_n(d_in.v.data(), d_v, Scalar(0));
   }
 
  private:
-  static void for_each_step(auto visit) {
-    [&]<int... J>(std::integer_sequence<int, J...>) {
-      (visit(std::integral_constant<int, J>{}), ...);
-    }
-    (std::make_integer_sequence<int, Compositions>{});
-  }
-
-  [[nodiscard]] static auto* key(auto& own, Index d_k, int j) { return own.data() + 1 + j * d_k; }
-  [[nodiscard]] static auto* value(auto& own, Index d_k, Index d_v, int j) {
-    return own.data() + 1 + Compositions * d_k + j * d_v;
+  [[nodiscard]] static auto* key(auto& own, Index d_k, Index j) { return own.data() + 1 + j * d_k; }
+  [[nodiscard]] auto* value(auto& own, Index d_k, Index d_v, Index j) const {
+    return own.data() + 1 + count * d_k + j * d_v;
   }
   template <class Scalar>
-  [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
+  [[nodiscard]] Scalar strength(const auto& in, Index j) const {
+    const Scalar z = in.own[in.own.size() - count + j] + Scalar(beta_bias);
     return Scalar(largest) * sigmoid<Scalar>(z);
   }
 
@@ -120,12 +104,9 @@ struct DeltaSteps {
 
   /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
   template <class Scalar>
-  static void rebuild_leaf(const auto& factors, int begin, int end, Index d_k, Scalar* leaf) {
-    for_each_step([&](auto i) {
-      const auto& step = std::get<i + 1>(factors);
-      if (i == begin) copy(step.u.data(), d_k, leaf);
-      if (i > begin && i < end) undergo(step, d_k, leaf);
-    });
+  static void rebuild_leaf(const auto& steps, Index begin, Index end, Index d_k, Scalar* leaf) {
+    copy(steps[array_size(begin)].u.data(), d_k, leaf);
+    for (Index i = begin + 1; i < end; ++i) undergo(steps[array_size(i)], d_k, leaf);
   }
 };
 

@@ -35,9 +35,10 @@ class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
 
-  /// \param tokens  the most transitions before a reset
-  LowRankProduct(Index key_rows, Index tokens)
-      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
+  /// \param tokens  the most transitions before a reset, of tokens with so many leaves
+  LowRankProduct(Index key_rows, Index tokens, Index leaves)
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1, leaves).updates, nullptr) {
+  }
 
   /// The length of the scratch memory `scores` of `pull`.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }

@@ -43,7 +43,7 @@ class OneState {
   static constexpr bool scales_columns = scales_values<Kind>;
 
   OneState(int max_levels, Index key_rows, Index d_v, Index leaves)
-      : product_(max_levels == 1 ? key_rows : 0, 1) {
+      : product_(max_levels == 1 ? key_rows : 0, 1, leaves) {
     if (max_levels > 1) return;
     Index updates = looks_up<Kind> ? 1 : 0;
     if constexpr (has_product) {
@@ -118,7 +118,7 @@ class OneState {
   }
 
   struct Nothing {
-    Nothing(Index, Index) {}
+    Nothing(Index, Index, Index) {}
     Index none = 0;
   };
 

@@ -33,9 +33,10 @@ using RecentProduct =
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
-                                              [[maybe_unused]] Index tokens) {
+                                              [[maybe_unused]] Index tokens,
+                                              [[maybe_unused]] Index leaves) {
   if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
-    return {key_rows, tokens};
+    return {key_rows, tokens, leaves};
   } else {
     return {key_rows, d_v};
   }

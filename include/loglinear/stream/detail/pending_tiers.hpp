@@ -36,13 +36,13 @@ class PendingTiers {
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
-  /// For levels above a buffer in place of `buffer_level` of them.
-  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v)
+  /// For levels above a buffer in place of `buffer_level` of them, of tokens with so many leaves.
+  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v, Index leaves)
       : buffer_level_(buffer_level),
         max_levels_(max_levels),
         key_rows_(key_rows),
         d_v_(d_v),
-        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
+        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level, leaves)),
         later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
         scratch_(zeros<Scalar>(Product::scratch_size(key_rows))) {}
 

@@ -51,7 +51,7 @@ class StreamState {
   StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
-        tiers_(buffer_.level(), max_levels, key_rows, d_v),
+        tiers_(buffer_.level(), max_levels, key_rows, d_v, leaves),
         bucket_(zeros<RowMajorMatrix<Scalar>>(key_rows, buffer_.level() > 0 ? d_v : 0)),
         one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 

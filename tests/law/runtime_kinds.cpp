@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// At run time rules whose transitions are of one kind share a layer, those without a decay with
+// those that have one. The layer of the rule's own type says the same to the bit.
+
+#include <type_traits>
+
+#include "catch.hpp"
+#include "loglinear/layer/linear_attention.hpp"
+#include "loglinear/mode/any_rule.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear;
+
+constexpr Eigen::Index d_model = 5, d_k = 9, d_v = 8, tokens = 150;
+
+template <template <class> class LayerOf, class Rule>
+void compare(const Rule& rule, ReadOrder order) {
+  using Own = LayerOf<Rule>;
+  using Shared = LayerOf<RuntimeRule<Rule>>;
+  static_assert(!std::is_same_v<Rule, RuntimeRule<Rule>>);
+  Own own({.inner = rule, .d_model = d_model, .d_k = d_k, .d_v = d_v, .read_order = order});
+  Shared shared({.inner = rule, .d_model = d_model, .d_k = d_k, .d_v = d_v, .read_order = order});
+  test::Random random(5);
+  const auto x = random.matrix<double>(tokens, d_model), y = random.matrix<double>(tokens, d_v);
+  const test::Matrix<double> targets = 0.8 * y;
+  bool same = true;
+  for (Eigen::Index t = 0; t < 70; ++t) {
+    const test::Vector<double> token = x.row(t).transpose(), target = targets.row(t).transpose();
+    same &= test::same_bits(own.query_readonly(token), shared.query_readonly(token));
+    same &= t % 3 == 0
+                ? test::same_bits(own.train_one(token, target), shared.train_one(token, target))
+                : test::same_bits(own.forward(token), shared.forward(token));
+  }
+  CHECK(same);
+  CHECK(test::same_bits(own.forward_span(x), shared.forward_span(x)));
+  const auto gradient = own.span_gradient(x, y), other = shared.span_gradient(x, y);
+  CHECK(test::same_bits(gradient.x, other.x));
+  CHECK(test::same_bits(own.train_span(x, targets), shared.train_span(x, targets)));
+  CHECK(test::same_bits(own.state(), shared.state()));
+  for (const auto& name : own.weight_names()) {
+    CHECK(test::same_bits(own.weight(name), shared.weight(name)));
+  }
+}
+
+template <class Rule>
+using Hierarchy = LogLinearAttention<Rule>;
+template <class Rule>
+using OneState = LinearAttention<Rule>;
+
+template <class Rule>
+void check(const Rule& rule) {
+  for (const ReadOrder order : {ReadOrder::before_push, ReadOrder::after_push}) {
+    compare<Hierarchy>(rule, order);
+    compare<OneState>(rule, order);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a rule without a decay has the same bits in a layer that could decay", "[law]") {
+  check(DeltaNet{});
+  check(KeyOnly<RetNet>{});
+  check(KeyOnly<DeltaNet>{});
+}
+
+TEST_CASE("rules with different numbers of leaves share a layer", "[law]") {
+  check(DeltaProduct<1>{.gate_bias = 2});
+  check(GatedDeltaProduct<3>{.reflections = true});
+}
