@@ -39,7 +39,7 @@ struct Entry {
 
 // What older tokens undergo.
 using loglinear::Identity, loglinear::KeyDecay, loglinear::RankOneUpdate, loglinear::ScalarDecay,
-    loglinear::TransitionProduct, loglinear::ValueDecay;
+    loglinear::UpdatePerLeaf, loglinear::ValueDecay;
 
 const char* factor(std::type_identity<Identity<float>>) {
   return "identity";
@@ -64,11 +64,9 @@ void set_transition(Entry& entry, std::type_identity<RankOneUpdate<Diagonal>>) {
   entry.transition = std::string(factor(std::type_identity<Diagonal>{})) + " − rank one";
   entry.group = 3;
 }
-template <class Step, class... Steps>
-void set_transition(Entry& entry,
-                    std::type_identity<TransitionProduct<ScalarDecay<float>, Step, Steps...>>) {
-  set_transition(entry, std::type_identity<Step>{});
-  entry.transition = "decay × (" + entry.transition + (sizeof...(Steps) == 1 ? ")²" : ")");
+void set_transition(Entry& entry, std::type_identity<UpdatePerLeaf<float>>) {
+  set_transition(entry, std::type_identity<UpdatePerLeaf<float>::Update>{});
+  entry.transition = "decay × (" + entry.transition + ")";
   entry.group = 4;
 }
 
@@ -109,6 +107,7 @@ std::vector<Entry> all_entries() {
         Entry& entry = entries.emplace_back(
             Entry{name, Rule::info.paper, Rule::info.equation, {}, mode_of<Mode>()});
         set_transition(entry, std::type_identity<typename Rule::template Transition<float>>{});
+        if (leaves == 2) entry.transition += "²";
       }
     });
   });

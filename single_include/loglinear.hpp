@@ -1099,6 +1099,17 @@ static_assert([] {
   return std::popcount(active_mask(count, max_levels));
 }
 
+/// How many of the first `tokens` tokens find level `level` holding a bucket: the counts below
+/// `tokens` after which `is_active_level`.
+[[nodiscard]] constexpr std::uint64_t active_token_count(std::uint64_t tokens, int level,
+                                                         int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  const std::uint64_t size = std::uint64_t{1} << level;  // tokens without it, then as many with it
+  const std::uint64_t whole = level == max_levels - 1 ? 0 : tokens & ~(2 * size - 1);
+  return whole / 2 + (std::max)(tokens - whole, size) - size;
+}
+
 /// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
 /// an empty stream.
 [[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
@@ -5490,12 +5501,10 @@ class ChunkPipeline {
 
   /// At what part of the tokens level l is active.
   [[nodiscard]] double activity(int l) const {
-    const std::uint64_t size = std::uint64_t{1} << l, cycle = 2 * size - 1, begin = states_.count(),
+    const std::uint64_t begin = states_.count(),
                         length = static_cast<std::uint64_t>(source_.length());
-    const auto until = [&](std::uint64_t count) {  // of all tokens before this one
-      const bool is_last = l == states_.max_levels() - 1;
-      const std::uint64_t whole = is_last ? 0 : count & ~cycle;
-      return whole / 2 + (std::max)(count - whole, size) - size;
+    const auto until = [&](std::uint64_t token) {
+      return active_token_count(token, l, states_.max_levels());
     };
     return static_cast<double>(until(begin + length) - until(begin)) / static_cast<double>(length);
   }
@@ -16004,6 +16013,8 @@ struct StreamParts {
     require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
     require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
     require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    require_size("the leaves of a token of the later part", later.shape().leaves,
+                 earlier.shape().leaves);
     if (!product.fits(earlier.key_rows(), earlier.d_v())) {
       fail("the product of the later part", "of another shape", "made for this layer's states");
     }

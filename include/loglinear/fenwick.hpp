@@ -146,6 +146,17 @@ static_assert([] {
   return std::popcount(active_mask(count, max_levels));
 }
 
+/// How many of the first `tokens` tokens find level `level` holding a bucket: the counts below
+/// `tokens` after which `is_active_level`.
+[[nodiscard]] constexpr std::uint64_t active_token_count(std::uint64_t tokens, int level,
+                                                         int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  const std::uint64_t size = std::uint64_t{1} << level;  // tokens without it, then as many with it
+  const std::uint64_t whole = level == max_levels - 1 ? 0 : tokens & ~(2 * size - 1);
+  return whole / 2 + (std::max)(tokens - whole, size) - size;
+}
+
 /// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
 /// an empty stream.
 [[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {

@@ -7,6 +7,7 @@
 #include "catch.hpp"
 #include "loglinear/layer/linear_attention.hpp"
 #include "loglinear/mode/any_rule.hpp"
+#include "loglinear/stream/stream_part.hpp"
 #include "support.hpp"
 
 namespace {
@@ -68,4 +69,31 @@ TEST_CASE("a rule without a decay has the same bits in a layer that could decay"
 TEST_CASE("rules with different numbers of leaves share a layer", "[law]") {
   check(DeltaProduct<1>{.gate_bias = 2});
   check(GatedDeltaProduct<3>{.reflections = true});
+}
+
+TEST_CASE("layers whose tokens have different numbers of leaves exchange no streams", "[law]") {
+  using Layer = LogLinearAttention<RuntimeRule<DeltaProduct<2>>>;
+  using Part = StreamPart<Layer, PartProduct::matrix>;
+  const auto make = [](const auto& rule) {
+    return Layer({.inner = rule, .d_model = d_model, .d_k = d_k, .d_v = d_v});
+  };
+  Layer two = make(DeltaProduct<2>{}), three = make(DeltaProduct<3>{});
+  test::Random random(6);
+  for (int t = 0; t < 5; ++t) {
+    const auto x = random.vector<double>(d_model);
+    two.forward(x);
+    three.forward(x);
+  }
+  const test::Vector<double> before = two.state();
+  const auto moment = three.snapshot();
+  CHECK(test::mentions(test::error_of([&] { two.restore(moment); }),
+                       {"the leaves of a token of the snapshot is 3", "it must be 2"}));
+  Part part(three, 5);
+  part.write(random.vector<double>(d_model));
+  CHECK(test::mentions(test::error_of([&] { part.append_to(two); }),
+                       {"the leaves of a token of the later part is 3", "it must be 2"}));
+  auto workspace = three.make_workspace();
+  CHECK_THROWS_AS(two.query_readonly(random.vector<double>(d_model), workspace),
+                  std::invalid_argument);
+  CHECK(test::same_bits(two.state(), before));
 }

@@ -137,6 +137,25 @@ TEST_CASE("The level of every token seen from every later one is where the count
   }
 }
 
+TEST_CASE("The tokens that find a level active are those that the counter finds one by one") {
+  for (const int max_levels : {1, 2, 3, 5, 7}) {
+    for (int level = 0; level < max_levels; ++level) {
+      std::uint64_t found = 0;
+      bool same = true;
+      for (std::uint64_t tokens = 0; tokens < 300; ++tokens) {
+        same &= loglinear::active_token_count(tokens, level, max_levels) == found;
+        if (loglinear::is_active_level(tokens, level, max_levels)) ++found;
+      }
+      CAPTURE(max_levels, level);
+      CHECK(same);
+    }
+  }
+  // Half of all counts have bit l set, and the last level stays active once it is.
+  CHECK(loglinear::active_token_count(UINT64_MAX, 40, 64) == (std::uint64_t{1} << 63) - 1);
+  CHECK(loglinear::active_token_count(UINT64_MAX, 63, 64) == (std::uint64_t{1} << 63) - 1);
+  CHECK(loglinear::active_token_count(UINT64_MAX, 40, 41) == UINT64_MAX - (std::uint64_t{1} << 40));
+}
+
 TEST_CASE("Read orders have names, which read back") {
   CHECK(loglinear::name_of(ReadOrder::before_push) == "before_push");
   CHECK(loglinear::name_of(ReadOrder::after_push) == "after_push");

@@ -125,12 +125,10 @@ class ChunkPipeline {
 
   /// At what part of the tokens level l is active.
   [[nodiscard]] double activity(int l) const {
-    const std::uint64_t size = std::uint64_t{1} << l, cycle = 2 * size - 1, begin = states_.count(),
+    const std::uint64_t begin = states_.count(),
                         length = static_cast<std::uint64_t>(source_.length());
-    const auto until = [&](std::uint64_t count) {  // of all tokens before this one
-      const bool is_last = l == states_.max_levels() - 1;
-      const std::uint64_t whole = is_last ? 0 : count & ~cycle;
-      return whole / 2 + (std::max)(count - whole, size) - size;
+    const auto until = [&](std::uint64_t token) {
+      return active_token_count(token, l, states_.max_levels());
     };
     return static_cast<double>(until(begin + length) - until(begin)) / static_cast<double>(length);
   }

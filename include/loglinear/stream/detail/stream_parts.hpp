@@ -40,6 +40,8 @@ struct StreamParts {
     require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
     require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
     require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    require_size("the leaves of a token of the later part", later.shape().leaves,
+                 earlier.shape().leaves);
     if (!product.fits(earlier.key_rows(), earlier.d_v())) {
       fail("the product of the later part", "of another shape", "made for this layer's states");
     }
