@@ -9250,7 +9250,10 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 namespace loglinear {
 
 /// `S <- H_n ... H_1 a S`: a decay, then for each of the token's n leaves a transition `H_j = I -
-/// u_j p_j^T`. One type serves every n, so that a program compiles its layers once for all of them.
+/// u_j p_j^T`, with u_j and p_j of length key_rows. DeltaProduct is `u_j = b_j k_j`, `p_j = k_j`
+/// (Siems et al., arXiv:2502.10297, equation 5). One type serves every n, so that a program
+/// compiles its layers once for all of them. `left` costs n times what that of `RankOneUpdate`
+/// does. Only the constructor and copies allocate.
 template <class Scalar_>
 struct UpdatePerLeaf {
   using Scalar = Scalar_;
@@ -13635,8 +13638,9 @@ class Preparation {
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
-    layout_.leaves = leaves_of(inner_);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
+    layout_.leaves = leaves_of(inner_);
+    require_length("leaves of the rule", layout_.leaves);
     parameters_.append(projection("w_key", d_k));
     layout_.v = parameters_.append(projection("w_value", d_v));
     layout_.q = parameters_.append(projection("w_query", d_k));
@@ -16393,6 +16397,18 @@ namespace detail {
   return {{}, name};
 }
 
+/// The names that `head_of` takes apart: those of one head for each of them, and `w_out`.
+[[nodiscard]] inline std::vector<std::string> names_in_heads(const std::vector<std::string>& of_one,
+                                                             std::size_t heads) {
+  std::vector<std::string> names;
+  for (std::size_t h = 0; h < heads; ++h) {
+    const std::string prefix = "head" + std::to_string(h) + '.';
+    for (const std::string& name : of_one) names.push_back(prefix + name);
+  }
+  names.emplace_back("w_out");
+  return names;
+}
+
 }  // namespace detail
 
 /// The gradient of a loss over a span of T tokens with respect to what the layer was given.
@@ -17924,14 +17940,7 @@ class ManyHeads {
   }
   /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
   [[nodiscard]] std::vector<std::string> weight_names() const {
-    std::vector<std::string> names;
-    for (int h = 0; h < n_heads(); ++h) {
-      for (const std::string& name : head(h).weight_names()) {
-        names.push_back("head" + std::to_string(h) + "." + name);
-      }
-    }
-    names.emplace_back("w_out");
-    return names;
+    return detail::names_in_heads(first().weight_names(), heads_.size());
   }
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name

@@ -67,8 +67,10 @@ void refused_by_layer() {
 struct RowsOfOwn {
   Index rows = 1, key_rows_of = 2;
   bool is_projection = true;
+  int leaf_count = 1;
   template <class Scalar>
   using Transition = Identity<Scalar>;
+  [[nodiscard]] int leaves() const { return leaf_count; }
   [[nodiscard]] std::vector<Parameter> parameters(Index, Index) const {
     return {is_projection ? projection("w_own", rows) : free_vector("w_own", rows)};
   }
@@ -97,13 +99,17 @@ TEMPLATE_TEST_CASE("large sizes: of layers and heads", "", float, double) {
   CHECK(test::mentions(error(2, Index{1} << 26), {"n_heads * d_v is 134217728"}));
 }
 
-TEST_CASE("large sizes: of a rule's own weights and keys") {
+TEST_CASE("large sizes: of a rule's own weights, keys and leaves") {
   const auto error = [](const RowsOfOwn& rule, Index d_model = 3) {
     return test::error_of([&] {
       LogLinearAttention<RowsOfOwn>({.inner = rule, .d_model = d_model, .d_k = 2, .d_v = 2});
     });
   };
   CHECK(error({}).empty());
+  for (const int leaves : {0, -1, least_int, most_int}) {
+    CHECK(test::mentions(error({.leaf_count = leaves}),
+                         {"leaves of the rule is " + std::to_string(leaves)}));
+  }
   for (const Index rows : {Index{-1}, least, Index{1} << 59, Index{1} << 62, most - 1, most}) {
     for (const bool is_projection : {false, true}) {
       if (!is_projection && rows == Index{1} << 59) continue;

@@ -126,14 +126,7 @@ class ManyHeads {
   }
   /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
   [[nodiscard]] std::vector<std::string> weight_names() const {
-    std::vector<std::string> names;
-    for (int h = 0; h < n_heads(); ++h) {
-      for (const std::string& name : head(h).weight_names()) {
-        names.push_back("head" + std::to_string(h) + "." + name);
-      }
-    }
-    names.emplace_back("w_out");
-    return names;
+    return detail::names_in_heads(first().weight_names(), heads_.size());
   }
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name

@@ -28,6 +28,18 @@ namespace detail {
   return {{}, name};
 }
 
+/// The names that `head_of` takes apart: those of one head for each of them, and `w_out`.
+[[nodiscard]] inline std::vector<std::string> names_in_heads(const std::vector<std::string>& of_one,
+                                                             std::size_t heads) {
+  std::vector<std::string> names;
+  for (std::size_t h = 0; h < heads; ++h) {
+    const std::string prefix = "head" + std::to_string(h) + '.';
+    for (const std::string& name : of_one) names.push_back(prefix + name);
+  }
+  names.emplace_back("w_out");
+  return names;
+}
+
 }  // namespace detail
 
 /// The gradient of a loss over a span of T tokens with respect to what the layer was given.

@@ -17,7 +17,10 @@
 namespace loglinear {
 
 /// `S <- H_n ... H_1 a S`: a decay, then for each of the token's n leaves a transition `H_j = I -
-/// u_j p_j^T`. One type serves every n, so that a program compiles its layers once for all of them.
+/// u_j p_j^T`, with u_j and p_j of length key_rows. DeltaProduct is `u_j = b_j k_j`, `p_j = k_j`
+/// (Siems et al., arXiv:2502.10297, equation 5). One type serves every n, so that a program
+/// compiles its layers once for all of them. `left` costs n times what that of `RankOneUpdate`
+/// does. Only the constructor and copies allocate.
 template <class Scalar_>
 struct UpdatePerLeaf {
   using Scalar = Scalar_;

@@ -68,8 +68,9 @@ class Preparation {
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
-    layout_.leaves = leaves_of(inner_);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
+    layout_.leaves = leaves_of(inner_);
+    require_length("leaves of the rule", layout_.leaves);
     parameters_.append(projection("w_key", d_k));
     layout_.v = parameters_.append(projection("w_value", d_v));
     layout_.q = parameters_.append(projection("w_query", d_k));
