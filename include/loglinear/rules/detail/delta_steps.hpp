@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <utility>
+#include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
