@@ -8994,8 +8994,9 @@ struct TransitionProduct {
   using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
   static constexpr bool scales_values = (Factors::scales_values || ...);
 
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
+  /// \param leaves  of a token; for factors that depend on it
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves = 1)
+      : factors(detail::new_transition<Factors>(key_rows, d_v, leaves)...),
         queries_(key_rows, static_cast<Eigen::Index>(count)),
         cotangents_(d_v, static_cast<Eigen::Index>(count)),
         s_(key_rows),
@@ -9260,10 +9261,10 @@ struct UpdatePerLeaf {
   using Update = RankOneUpdate<Identity<Scalar>>;
   static constexpr bool scales_values = false;
 
-  /// \param leaves  how many leaves a token writes, at least 1
+  /// \param leaves  how many leaves a token writes. \throws std::invalid_argument below 1
   UpdatePerLeaf(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves = 1)
       : decay(key_rows, d_v),
-        updates(detail::array_size(leaves), Update(key_rows, d_v)),
+        updates(detail::array_size(checked(leaves)), Update(key_rows, d_v)),
         queries_(key_rows, leaves),
         s_(key_rows) {}
 
@@ -9271,7 +9272,9 @@ struct UpdatePerLeaf {
   std::vector<Update> updates;  ///< H_1 ... H_n
 
   [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::all_of(updates.begin(), updates.end(),
+    return !updates.empty() && queries_.cols() == static_cast<Eigen::Index>(updates.size()) &&
+           s_.size() == key_rows &&
+           std::all_of(updates.begin(), updates.end(),
                        [&](const Update& update) { return update.fits(key_rows, d_v); });
   }
   void left(auto&& m) const {
@@ -9327,6 +9330,11 @@ struct UpdatePerLeaf {
   }
 
  private:
+  [[nodiscard]] static Eigen::Index checked(Eigen::Index leaves) {
+    detail::require_positive("leaves", leaves);
+    return leaves;
+  }
+
   detail::Matrix<Scalar> queries_;
   detail::Vector<Scalar> s_;
 };
@@ -9377,7 +9385,7 @@ namespace loglinear {
 /// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
-/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, made for the same sizes, the
 ///   derivative of `q^T L s + d . (r z)` with respect to every member.
 ///
 /// And where it can:
@@ -12467,8 +12475,9 @@ using VectorView = Eigen::Map<Vector<Scalar>>;
 
 template <class Rule>
 [[nodiscard]] constexpr int leaves_of() {
-  static_assert(!requires(const Rule& rule) { rule.leaves(); },
-                "the number of leaves depends on the rule: ask leaves_of(rule)");
+  static_assert(
+      !requires(const Rule& rule) { rule.leaves(); },
+      "the number of leaves depends on the rule: ask leaves_of(rule)");
   if constexpr (requires { Rule::leaves; }) {
     return Rule::leaves;
   } else {
@@ -12476,7 +12485,10 @@ template <class Rule>
   }
 }
 template <class Rule>
-[[nodiscard]] int leaves_of(const Rule& rule) {
+[[nodiscard]] Index leaves_of(const Rule& rule) {
+  static_assert(
+      requires { rule.leaves(); } || !requires(Rule & own) { own.leaves(); },
+      "the member function leaves() of a rule must be const");
   if constexpr (requires { rule.leaves(); }) {
     return rule.leaves();
   } else {
@@ -13002,6 +13014,8 @@ void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) 
   require_size("the workspace's output", given.output.size(), own.output.size());
   require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
   require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the leaves of the workspace's token", given.token.keys.cols(),
+               own.token.keys.cols());
   require_size("the workspace's tiers", given.stream.tier_queries.cols(),
                own.stream.tier_queries.cols());
 }
@@ -14742,7 +14756,7 @@ class LowRankProduct {
   static void visit(Self& self, Visit&& part) {
     fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-  /// The same product, in this scalar; `other` was made for as many rows and tokens.
+  /// The same product, in this scalar; `other` was made for as many rows, tokens and leaves.
   template <class OtherKind>
   void assign(const LowRankProduct<OtherKind>& other) {
     fields(AssignField{}, *this, other);
@@ -17435,8 +17449,8 @@ class OneHead {
   /// Goes to an earlier or later moment of this stream, or to one of another layer's stream (a
   /// fork). With the same weights and hyperparameters the stream then goes on as it did from there,
   /// bit for bit. A snapshot holds only what a stream remembers: this layer keeps its weights,
-  /// hyperparameters and step counter, and takes any snapshot of states of the same shape. Drops a
-  /// staged token. Does not allocate.
+  /// hyperparameters and step counter, and takes any snapshot of states of the same shape whose
+  /// tokens have as many leaves. Drops a staged token. Does not allocate.
   /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
   /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }
@@ -24743,23 +24757,19 @@ static_assert(LevelWeights<AnyLevelWeights, double>);
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those whose transitions are of one kind, or would be with a
-/// decay of 1. So a layer is compiled once for each kind and not for each rule: only `prepare` and
-/// `pullback` are compiled for each rule.
+/// A rule chosen at run time among those whose transitions are of one kind, or, of delta rules,
+/// would be with a decay of 1. So a layer is compiled once for each kind and not for each rule:
+/// only `prepare` and `pullback` are compiled for each rule.
 
 namespace loglinear {
 
 namespace detail {
 
-/// A kind of transition with a decay where it has none. Its decay is 1 then, which changes no bit:
-/// rules leave alone what they do not know of.
+/// A delta rule's kind of transition with a decay where it has none. Its decay is 1 then, which
+/// changes no bit and no checkpoint: rules leave alone what they do not know of.
 template <class Kind>
 struct WithDecay {
   using Type = Kind;
-};
-template <class Scalar>
-struct WithDecay<Identity<Scalar>> {
-  using Type = ScalarDecay<Scalar>;
 };
 template <class Scalar>
 struct WithDecay<RankOneUpdate<Identity<Scalar>>> {
@@ -24800,7 +24810,7 @@ class AnyRule {
       return std::vector<Parameter>(own.begin(), own.end());
     });
   }
-  [[nodiscard]] int leaves() const {
+  [[nodiscard]] Eigen::Index leaves() const {
     return visit([](const auto& rule) { return detail::leaves_of(rule); });
   }
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
@@ -25217,7 +25227,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
-/// A source file that calls `make_attention` compiles a layer for each kind of transition, 11 of
+/// A source file that calls `make_attention` compiles a layer for each kind of transition, 7 of
 /// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
 /// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
 /// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
@@ -25298,7 +25308,7 @@ extern template std::unique_ptr<Attention<double>> make_attention<double>(const 
 
 /// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
 /// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
-/// layer, 11 of them. Throws what `work` throws.
+/// layer, 7 of them. Throws what `work` throws.
 ///
 ///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>
@@ -25729,8 +25739,9 @@ template <class Described>
       arguments += value_to_text(value);
     });
     std::string text(one.info.text);
-    if constexpr (requires { Described::leaves; }) {
-      text += '<' + std::to_string(Described::leaves) + '>';
+    if constexpr (
+        requires { Described::leaves; } || requires { one.leaves(); }) {
+      text += '<' + std::to_string(leaves_of(one)) + '>';
     }
     return arguments.empty() ? text : text + '(' + arguments + ')';
   } else {

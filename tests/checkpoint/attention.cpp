@@ -56,9 +56,16 @@ TEST_CASE("A layer chosen at run time goes on bit for bit") {
   }
 }
 
-TEST_CASE("The file is that of the layer it stands for") {
-  using Layer = MultiHeadAttention<LogLinearAttention<GLA, float>>;
-  const auto layer = make_attention<float>(config_of("log_linear(gla, max_levels=9)"));
+TEMPLATE_TEST_CASE("The file is that of the layer it stands for", "", GLA, DeltaNet,
+                   KeyOnly<RetNet>, DeltaProduct<3>) {
+  using Layer = MultiHeadAttention<LogLinearAttention<TestType, float>>;
+  const char* const mode = std::is_same_v<TestType, GLA> ? "log_linear(gla, max_levels=9)"
+                           : std::is_same_v<TestType, DeltaNet>
+                               ? "log_linear(delta_net, max_levels=9)"
+                           : std::is_same_v<TestType, DeltaProduct<3>>
+                               ? "log_linear(delta_product(n_compositions=3), max_levels=9)"
+                               : "log_linear(retnet, max_levels=9, key_only=true)";
+  const auto layer = make_attention<float>(config_of(mode));
   Layer direct({.d_model = 6, .d_k = 8, .d_v = 3, .n_heads = 2, .max_levels = 9});
   test::Random one(43), other(43);
   for (int t = 0; t < 12; ++t) {

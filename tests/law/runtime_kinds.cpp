@@ -2,7 +2,11 @@
 // At run time rules whose transitions are of one kind share a layer, those without a decay with
 // those that have one. The layer of the rule's own type says the same to the bit.
 
+#include <array>
+#include <string>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "catch.hpp"
 #include "loglinear/layer/linear_attention.hpp"
@@ -44,6 +48,22 @@ void compare(const Rule& rule, ReadOrder order) {
     CHECK(test::same_bits(own.weight(name), shared.weight(name)));
   }
 }
+
+/// Writes as many equal leaves as it is told, without weights of its own.
+struct LeavesOfOwn {
+  int count = 1;
+
+  template <class Scalar>
+  using Transition = Identity<Scalar>;
+
+  [[nodiscard]] int leaves() const { return count; }
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+  void prepare(const auto& in, auto& token) const {
+    token.keys.colwise() = in.k;
+    token.values.colwise() = in.v;
+  }
+  void pullback(const auto&, const auto&, const auto&, auto&) const {}  // nothing is learnt here
+};
 
 template <class Rule>
 using Hierarchy = LogLinearAttention<Rule>;
@@ -92,8 +112,44 @@ TEST_CASE("layers whose tokens have different numbers of leaves exchange no stre
   part.write(random.vector<double>(d_model));
   CHECK(test::mentions(test::error_of([&] { part.append_to(two); }),
                        {"the leaves of a token of the later part is 3", "it must be 2"}));
-  auto workspace = three.make_workspace();
-  CHECK_THROWS_AS(two.query_readonly(random.vector<double>(d_model), workspace),
-                  std::invalid_argument);
   CHECK(test::same_bits(two.state(), before));
+}
+
+TEST_CASE("a workspace for tokens of other leaves is refused", "[law]") {
+  using Layer = LogLinearAttention<LeavesOfOwn>;
+  const auto make = [](int leaves) {
+    return Layer({.inner = {leaves}, .d_model = d_model, .d_k = d_k, .d_v = d_v});
+  };
+  Layer one = make(1), two = make(2);
+  const auto x = test::Random(7).vector<double>(d_model);
+  for (int t = 0; t < 5; ++t) two.forward(x);
+  auto own = two.make_workspace(), other = one.make_workspace();
+  CHECK(two.query_readonly(x, own).allFinite());
+  CHECK(test::mentions(test::error_of([&] { two.query_readonly(x, other); }),
+                       {"the leaves of the workspace's token is 1", "it must be 2"}));
+}
+
+TEST_CASE("a product of transitions passes the number of leaves on", "[law]") {
+  using Product = TransitionProduct<KeyDecay<double>, UpdatePerLeaf<double>>;
+  const Token<Product> token(d_k, d_v, 3);
+  CHECK(std::get<1>(token.transition.factors).updates.size() == 3);
+  CHECK(step_counts<Product>(d_k, d_v, 3).updates == 3);
+  CHECK(step_counts<Product>(d_k, d_v).updates == 1);
+}
+
+TEST_CASE("an update for each leaf has at least one, and none once it is moved from", "[law]") {
+  using Kind = UpdatePerLeaf<double>;
+  for (const Eigen::Index leaves : {Eigen::Index{0}, Eigen::Index{-1}}) {
+    CHECK(test::mentions(test::error_of([&] { Kind(d_k, d_v, leaves); }),
+                         {"leaves is " + std::to_string(leaves)}));
+  }
+  Kind kind(d_k, d_v, 2);
+  CHECK(kind.fits(d_k, d_v));
+  CHECK_FALSE(kind.fits(d_k + 1, d_v));
+  const Kind moved = std::move(kind);
+  CHECK(moved.fits(d_k, d_v));
+  CHECK_FALSE(kind.fits(d_k, d_v));  // NOLINT: what is left of it
+  Kind resized(d_k, d_v, 2);
+  resized.updates.pop_back();
+  CHECK_FALSE(resized.fits(d_k, d_v));
 }

@@ -143,8 +143,8 @@ class OneHead {
   /// Goes to an earlier or later moment of this stream, or to one of another layer's stream (a
   /// fork). With the same weights and hyperparameters the stream then goes on as it did from there,
   /// bit for bit. A snapshot holds only what a stream remembers: this layer keeps its weights,
-  /// hyperparameters and step counter, and takes any snapshot of states of the same shape. Drops a
-  /// staged token. Does not allocate.
+  /// hyperparameters and step counter, and takes any snapshot of states of the same shape whose
+  /// tokens have as many leaves. Drops a staged token. Does not allocate.
   /// \throws std::invalid_argument for a snapshot of another shape, or one that holds nothing;
   /// nothing is changed then
   void restore(const Snapshot& moment) { head_.restore(moment); }

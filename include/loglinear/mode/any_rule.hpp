@@ -3,9 +3,9 @@
 #define LOGLINEAR_MODE_ANY_RULE_HPP
 
 /// \file
-/// A rule chosen at run time among those whose transitions are of one kind, or would be with a
-/// decay of 1. So a layer is compiled once for each kind and not for each rule: only `prepare` and
-/// `pullback` are compiled for each rule.
+/// A rule chosen at run time among those whose transitions are of one kind, or, of delta rules,
+/// would be with a decay of 1. So a layer is compiled once for each kind and not for each rule:
+/// only `prepare` and `pullback` are compiled for each rule.
 
 #include <concepts>
 #include <string>
@@ -20,15 +20,11 @@ namespace loglinear {
 
 namespace detail {
 
-/// A kind of transition with a decay where it has none. Its decay is 1 then, which changes no bit:
-/// rules leave alone what they do not know of.
+/// A delta rule's kind of transition with a decay where it has none. Its decay is 1 then, which
+/// changes no bit and no checkpoint: rules leave alone what they do not know of.
 template <class Kind>
 struct WithDecay {
   using Type = Kind;
-};
-template <class Scalar>
-struct WithDecay<Identity<Scalar>> {
-  using Type = ScalarDecay<Scalar>;
 };
 template <class Scalar>
 struct WithDecay<RankOneUpdate<Identity<Scalar>>> {
@@ -69,7 +65,7 @@ class AnyRule {
       return std::vector<Parameter>(own.begin(), own.end());
     });
   }
-  [[nodiscard]] int leaves() const {
+  [[nodiscard]] Eigen::Index leaves() const {
     return visit([](const auto& rule) { return detail::leaves_of(rule); });
   }
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {

@@ -5,7 +5,7 @@
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
-/// A source file that calls `make_attention` compiles a layer for each kind of transition, 11 of
+/// A source file that calls `make_attention` compiles a layer for each kind of transition, 7 of
 /// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
 /// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
 /// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
@@ -97,7 +97,7 @@ extern template std::unique_ptr<Attention<double>> make_attention<double>(const 
 
 /// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
 /// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
-/// layer, 11 of them. Throws what `work` throws.
+/// layer, 7 of them. Throws what `work` throws.
 ///
 ///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>

@@ -37,8 +37,9 @@ template <class Described>
       arguments += value_to_text(value);
     });
     std::string text(one.info.text);
-    if constexpr (requires { Described::leaves; }) {
-      text += '<' + std::to_string(Described::leaves) + '>';
+    if constexpr (
+        requires { Described::leaves; } || requires { one.leaves(); }) {
+      text += '<' + std::to_string(leaves_of(one)) + '>';
     }
     return arguments.empty() ? text : text + '(' + arguments + ')';
   } else {

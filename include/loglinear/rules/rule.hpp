@@ -83,8 +83,9 @@ using VectorView = Eigen::Map<Vector<Scalar>>;
 
 template <class Rule>
 [[nodiscard]] constexpr int leaves_of() {
-  static_assert(!requires(const Rule& rule) { rule.leaves(); },
-                "the number of leaves depends on the rule: ask leaves_of(rule)");
+  static_assert(
+      !requires(const Rule& rule) { rule.leaves(); },
+      "the number of leaves depends on the rule: ask leaves_of(rule)");
   if constexpr (requires { Rule::leaves; }) {
     return Rule::leaves;
   } else {
@@ -92,7 +93,10 @@ template <class Rule>
   }
 }
 template <class Rule>
-[[nodiscard]] int leaves_of(const Rule& rule) {
+[[nodiscard]] Index leaves_of(const Rule& rule) {
+  static_assert(
+      requires { rule.leaves(); } || !requires(Rule & own) { own.leaves(); },
+      "the member function leaves() of a rule must be const");
   if constexpr (requires { rule.leaves(); }) {
     return rule.leaves();
   } else {

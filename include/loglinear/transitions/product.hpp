@@ -24,8 +24,9 @@ struct TransitionProduct {
   using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
   static constexpr bool scales_values = (Factors::scales_values || ...);
 
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
+  /// \param leaves  of a token; for factors that depend on it
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves = 1)
+      : factors(detail::new_transition<Factors>(key_rows, d_v, leaves)...),
         queries_(key_rows, static_cast<Eigen::Index>(count)),
         cotangents_(d_v, static_cast<Eigen::Index>(count)),
         s_(key_rows),

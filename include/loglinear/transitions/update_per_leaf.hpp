@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/transitions/decays.hpp"
 #include "loglinear/transitions/rank_one_update.hpp"
@@ -27,10 +28,10 @@ struct UpdatePerLeaf {
   using Update = RankOneUpdate<Identity<Scalar>>;
   static constexpr bool scales_values = false;
 
-  /// \param leaves  how many leaves a token writes, at least 1
+  /// \param leaves  how many leaves a token writes. \throws std::invalid_argument below 1
   UpdatePerLeaf(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves = 1)
       : decay(key_rows, d_v),
-        updates(detail::array_size(leaves), Update(key_rows, d_v)),
+        updates(detail::array_size(checked(leaves)), Update(key_rows, d_v)),
         queries_(key_rows, leaves),
         s_(key_rows) {}
 
@@ -38,7 +39,9 @@ struct UpdatePerLeaf {
   std::vector<Update> updates;  ///< H_1 ... H_n
 
   [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::all_of(updates.begin(), updates.end(),
+    return !updates.empty() && queries_.cols() == static_cast<Eigen::Index>(updates.size()) &&
+           s_.size() == key_rows &&
+           std::all_of(updates.begin(), updates.end(),
                        [&](const Update& update) { return update.fits(key_rows, d_v); });
   }
   void left(auto&& m) const {
@@ -94,6 +97,11 @@ struct UpdatePerLeaf {
   }
 
  private:
+  [[nodiscard]] static Eigen::Index checked(Eigen::Index leaves) {
+    detail::require_positive("leaves", leaves);
+    return leaves;
+  }
+
   detail::Matrix<Scalar> queries_;
   detail::Vector<Scalar> s_;
 };

@@ -72,6 +72,8 @@ void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) 
   require_size("the workspace's output", given.output.size(), own.output.size());
   require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
   require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the leaves of the workspace's token", given.token.keys.cols(),
+               own.token.keys.cols());
   require_size("the workspace's tiers", given.stream.tier_queries.cols(),
                own.stream.tier_queries.cols());
 }

@@ -170,7 +170,7 @@ class LowRankProduct {
   static void visit(Self& self, Visit&& part) {
     fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-  /// The same product, in this scalar; `other` was made for as many rows and tokens.
+  /// The same product, in this scalar; `other` was made for as many rows, tokens and leaves.
   template <class OtherKind>
   void assign(const LowRankProduct<OtherKind>& other) {
     fields(AssignField{}, *this, other);
