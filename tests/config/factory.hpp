@@ -12,7 +12,8 @@ namespace loglinear::test {
 /// The same layer by its own type, `MultiHeadAttention<LinearAttention<Rule, Scalar>>` or
 /// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`, behind the factory's interface.
 /// The bound must be given. For double it is there for every rule, for float for the first rule of
-/// each kind of transition; weights other than `NormalizedMixture` go with GLA alone.
+/// each kind of transition and for GatedDeltaNet, whose kind is another one than that of the first;
+/// weights other than `NormalizedMixture` go with GLA alone.
 template <class Scalar>
 [[nodiscard]] std::unique_ptr<loglinear::Attention<Scalar>> typed_attention(
     const loglinear::AttentionConfig& config);
@@ -32,6 +33,7 @@ template <class Scalar, class Rule>
 constexpr bool is_typed =
     std::is_same_v<Scalar, double> || std::is_same_v<Rule, loglinear::GLA> ||
     std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>> ||
+    std::is_same_v<Rule, loglinear::GatedDeltaNet> ||
     std::is_same_v<Rule, typename FirstOf<loglinear::RuntimeRule<Rule>>::Type>;
 
 }  // namespace loglinear::test

@@ -72,9 +72,10 @@ using OneState = LinearAttention<Rule>;
 
 template <class Rule>
 void check(const Rule& rule) {
-  for (const ReadOrder order : {ReadOrder::before_push, ReadOrder::after_push}) {
-    compare<Hierarchy>(rule, order);
-    compare<OneState>(rule, order);
+  for (const ReadOrderInfo& row : read_order_table) {
+    CAPTURE(row.name);
+    compare<Hierarchy>(rule, row.order);
+    compare<OneState>(rule, row.order);
   }
 }
 
