@@ -62,7 +62,7 @@ struct Faulty {
   template <class Scalar>
   using Transition = typename Rule::template Transition<Scalar>;
 
-  [[nodiscard]] int leaves() const {
+  [[nodiscard]] Eigen::Index leaves() const {
     may_throw();
     return loglinear::detail::leaves_of(rule);
   }
