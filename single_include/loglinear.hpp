@@ -1100,7 +1100,8 @@ static_assert([] {
 }
 
 /// How many of the first `tokens` tokens find level `level` holding a bucket: the counts below
-/// `tokens` after which `is_active_level`.
+/// `tokens` after which `is_active_level`. Takes constant time; the arguments are those of that
+/// function, and so is what is thrown.
 [[nodiscard]] constexpr std::uint64_t active_token_count(std::uint64_t tokens, int level,
                                                          int max_levels) {
   detail::require_level_count(max_levels);
@@ -9385,8 +9386,9 @@ namespace loglinear {
 /// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
-/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, made for the same sizes, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member.
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type that
+///   was made for the same sizes, the derivative of `q^T L s + d . (r z)` with respect to every
+///   member.
 ///
 /// And where it can:
 ///

@@ -147,7 +147,8 @@ static_assert([] {
 }
 
 /// How many of the first `tokens` tokens find level `level` holding a bucket: the counts below
-/// `tokens` after which `is_active_level`.
+/// `tokens` after which `is_active_level`. Takes constant time; the arguments are those of that
+/// function, and so is what is thrown.
 [[nodiscard]] constexpr std::uint64_t active_token_count(std::uint64_t tokens, int level,
                                                          int max_levels) {
   detail::require_level_count(max_levels);

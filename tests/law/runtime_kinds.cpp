@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// At run time rules whose transitions are of one kind share a layer, those without a decay with
-// those that have one. The layer of the rule's own type says the same to the bit.
+// At run time rules whose transitions are of one kind share a layer, and DeltaNet shares that of
+// the delta rules with a decay. The layer of the rule's own type says the same to the bit.
 
 #include <array>
 #include <string>
@@ -81,7 +81,7 @@ void check(const Rule& rule) {
 
 }  // namespace
 
-TEST_CASE("a rule without a decay has the same bits in a layer that could decay", "[law]") {
+TEST_CASE("the layer that rules share has the bits of the layer of each", "[law]") {
   check(DeltaNet{});
   check(KeyOnly<RetNet>{});
   check(KeyOnly<DeltaNet>{});

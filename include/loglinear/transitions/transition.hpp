@@ -48,8 +48,9 @@ namespace loglinear {
 /// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
-/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, made for the same sizes, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member.
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type that
+///   was made for the same sizes, the derivative of `q^T L s + d . (r z)` with respect to every
+///   member.
 ///
 /// And where it can:
 ///
