@@ -2045,6 +2045,35 @@ class HalfDecays {
 
 #endif  // LOGLINEAR_CHUNKS_HALVES_HPP
 
+// ---- loglinear/detail/base/compiled_once.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+#define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+
+// What a program that links the library of runtime/ need not compile itself. A header lists its
+// templates in a macro: LIST(extern, double) declares their instantiations, and LIST(, double),
+// which stands in a file of runtime/, makes them.
+
+#ifdef LOGLINEAR_RUNTIME
+/// Declares what the list names for float and double.
+#  define LOGLINEAR_COMPILED_ONCE(LIST) \
+    namespace loglinear {               \
+    LIST(extern, float)                 \
+    LIST(extern, double)                \
+    }
+#else
+#  define LOGLINEAR_COMPILED_ONCE(LIST)
+#endif
+
+/// Makes what the list names for float and double, in a file of runtime/.
+#define LOGLINEAR_COMPILE(LIST) \
+  namespace loglinear {         \
+  LIST(, float)                 \
+  LIST(, double)                \
+  }
+
+#endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+
 // ---- loglinear/detail/base/resize.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_RESIZE_HPP
@@ -2315,6 +2344,12 @@ void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nu
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_PRODUCT(EXTERN, SCALAR)                                                       \
+  EXTERN template void detail::product_kernel(detail::Into, const detail::LeftOperand<SCALAR>&, \
+                                              Eigen::Index, Eigen::Index, Eigen::Index,         \
+                                              const SCALAR*, Eigen::Index, SCALAR*, Eigen::Index);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_PRODUCT)
 
 #endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
 
@@ -2893,6 +2928,19 @@ void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, N, TERMS, SCALES_COLUMNS) \
+  EXTERN template void detail::step_rows_from<N, TERMS, SCALES_COLUMNS>(   \
+      SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,     \
+      const detail::Scaling<SCALAR>&, const detail::OuterProduct<SCALAR>*, int);
+#define LOGLINEAR_STEP_ROWS(EXTERN, SCALAR)             \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 8, 1, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 8, 1, true)  \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 2, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 2, true)  \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 0, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 0, true)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STEP_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
 
@@ -6341,6 +6389,17 @@ void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride
 
 }  // namespace loglinear::detail
 
+#define LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, N, CHAINS, SUMS)                     \
+  EXTERN template void detail::weighted_rows_from<N, CHAINS>(                             \
+      const detail::WeightedRows<SCALAR, SCALAR, SUMS>*, int, Eigen::Index, Eigen::Index, \
+      Eigen::Index, const std::array<SCALAR*, SUMS>&, bool);
+#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)                                    \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 1, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 4, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 8, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR> / 2, 4, 2)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_WEIGHTED_ROWS)
+
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
 // ---- loglinear/chunks/one_state_run.hpp
@@ -6694,26 +6753,16 @@ void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weigh
 #ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 #define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
-// A program that links the library of runtime/ need not compile the chunkwise algorithm itself:
-// with LOGLINEAR_RUNTIME it is declared here for float and double, and runtime/chunks.cpp defines
-// it.
+// The chunkwise algorithm, compiled once, see compiled_once.hpp.
 
-/// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
-/// them.
-#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                      \
-  namespace loglinear::detail {                                                               \
-  EXTERN template void product_kernel(Into, const LeftOperand<SCALAR>&, Index, Index, Index,  \
-                                      const SCALAR*, Index, SCALAR*, Index);                  \
-  EXTERN template void forward_chunks(TokenSource<SCALAR>&, Index, Index, Hierarchy<SCALAR>&, \
-                                      ChunkwiseTape<SCALAR>*, bool);                          \
-  EXTERN template void pull_back_chunks(TokenSource<SCALAR>&, Index, Index,                   \
-                                        const ChunkwiseTape<SCALAR>&, Hierarchy<SCALAR>&);    \
-  }
-
-#ifdef LOGLINEAR_RUNTIME
-LOGLINEAR_CHUNKS(extern, float)
-LOGLINEAR_CHUNKS(extern, double)
-#endif
+#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                  \
+  EXTERN template void detail::forward_chunks(detail::TokenSource<SCALAR>&, Eigen::Index, \
+                                              Eigen::Index, detail::Hierarchy<SCALAR>&,   \
+                                              detail::ChunkwiseTape<SCALAR>*, bool);      \
+  EXTERN template void detail::pull_back_chunks(                                          \
+      detail::TokenSource<SCALAR>&, Eigen::Index, Eigen::Index,                           \
+      const detail::ChunkwiseTape<SCALAR>&, detail::Hierarchy<SCALAR>&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CHUNKS)
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
@@ -8536,6 +8585,11 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_DOTTED_ROWS(EXTERN, SCALAR)                                                      \
+  EXTERN template void detail::dotted_rows(detail::DottedRows<SCALAR, SCALAR>*, int, Eigen::Index, \
+                                           Eigen::Index, Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_DOTTED_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 
@@ -12031,6 +12085,15 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, VECTORS)                               \
+  EXTERN template void detail::row_dots_from<detail::widest_block<SCALAR> / 2, false>( \
+      const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,           \
+      const std::array<const SCALAR*, VECTORS>&, const std::array<SCALAR*, VECTORS>&);
+#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR)   \
+  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 1) \
+  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 2)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ROW_DOTS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
 
@@ -23794,24 +23857,18 @@ struct ExponentialGates {
 #ifndef LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
 #define LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
 
-// The sequence forms for float and double, as chunks/instantiations.hpp has the chunkwise
-// algorithm: declared with LOGLINEAR_RUNTIME, defined in runtime/sequence.cpp.
+// The sequence forms, compiled once, see compiled_once.hpp.
 
-/// LOGLINEAR_SEQUENCE(extern, double) declares the instantiations, LOGLINEAR_SEQUENCE(, double)
-/// makes them.
 #define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                \
-  namespace loglinear {                                                                   \
   EXTERN template SequenceInputs<SCALAR>::Matrix dense(const SequenceInputs<SCALAR>&,     \
                                                        const LogLinearState<SCALAR>&);    \
   EXTERN template SequenceInputs<SCALAR>::Matrix recurrent(const SequenceInputs<SCALAR>&, \
                                                            LogLinearState<SCALAR>&);      \
-  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
-                                                           LogLinearState<SCALAR>&,       \
-                                                           const ChunkwiseOptions&,       \
-                                                           SequenceTape<SCALAR>*);        \
-  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
-                                                           const ChunkwiseOptions&,       \
-                                                           SequenceTape<SCALAR>*);        \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(                               \
+      const SequenceInputs<SCALAR>&, LogLinearState<SCALAR>&, const ChunkwiseOptions&,    \
+      SequenceTape<SCALAR>*);                                                             \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(                               \
+      const SequenceInputs<SCALAR>&, const ChunkwiseOptions&, SequenceTape<SCALAR>*);     \
   EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
       const SequenceInputs<SCALAR>&, const SequenceTape<SCALAR>&,                         \
       const SequenceInputs<SCALAR>::Rows&, const SequenceInputs<SCALAR>::Rows&);          \
@@ -23821,13 +23878,8 @@ struct ExponentialGates {
       const SequenceInputs<SCALAR>::Rows&);                                               \
   EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
       const SequenceInputs<SCALAR>&, const SequenceInputs<SCALAR>::Rows&,                 \
-      const ChunkwiseOptions&);                                                           \
-  }
-
-#ifdef LOGLINEAR_RUNTIME
-LOGLINEAR_SEQUENCE(extern, float)
-LOGLINEAR_SEQUENCE(extern, double)
-#endif
+      const ChunkwiseOptions&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_SEQUENCE)
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
 
@@ -25231,14 +25283,8 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 ///
 /// A source file that calls `make_attention` compiles a layer for each kind of transition, 7 of
 /// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
-/// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
-/// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
-/// one of them, after including this header,
-///
-///     template std::unique_ptr<loglinear::Attention<double>>
-///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
-///
-/// and the same for float where it is used.
+/// `loglinear::runtime` has it compiled for float and double: link that. A program without the
+/// target calls it in one source file alone.
 
 namespace loglinear {
 
@@ -25303,11 +25349,6 @@ template <class Scalar = double>
       });
 }
 
-#ifdef LOGLINEAR_RUNTIME
-extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
-extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
-#endif
-
 /// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
 /// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
 /// layer, 7 of them. Throws what `work` throws.
@@ -25330,6 +25371,10 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 }
 
 }  // namespace loglinear
+
+#define LOGLINEAR_MAKE_ATTENTION(EXTERN, SCALAR) \
+  EXTERN template std::unique_ptr<Attention<SCALAR>> make_attention<SCALAR>(const AttentionConfig&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MAKE_ATTENTION)
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
 #include "loglinear/chunks/instantiations.hpp"
 
-LOGLINEAR_CHUNKS(, float)
-LOGLINEAR_CHUNKS(, double)
+LOGLINEAR_COMPILE(LOGLINEAR_CHUNKS)

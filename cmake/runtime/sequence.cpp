@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
 #include "loglinear/sequence/instantiations.hpp"
 
-LOGLINEAR_SEQUENCE(, float)
-LOGLINEAR_SEQUENCE(, double)
+LOGLINEAR_COMPILE(LOGLINEAR_SEQUENCE)

@@ -2,27 +2,18 @@
 #ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 #define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
-// A program that links the library of runtime/ need not compile the chunkwise algorithm itself:
-// with LOGLINEAR_RUNTIME it is declared here for float and double, and runtime/chunks.cpp defines
-// it.
+// The chunkwise algorithm, compiled once, see compiled_once.hpp.
 
 #include "loglinear/chunks/chunkwise_run.hpp"
+#include "loglinear/detail/base/compiled_once.hpp"
 
-/// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
-/// them.
-#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                      \
-  namespace loglinear::detail {                                                               \
-  EXTERN template void product_kernel(Into, const LeftOperand<SCALAR>&, Index, Index, Index,  \
-                                      const SCALAR*, Index, SCALAR*, Index);                  \
-  EXTERN template void forward_chunks(TokenSource<SCALAR>&, Index, Index, Hierarchy<SCALAR>&, \
-                                      ChunkwiseTape<SCALAR>*, bool);                          \
-  EXTERN template void pull_back_chunks(TokenSource<SCALAR>&, Index, Index,                   \
-                                        const ChunkwiseTape<SCALAR>&, Hierarchy<SCALAR>&);    \
-  }
-
-#ifdef LOGLINEAR_RUNTIME
-LOGLINEAR_CHUNKS(extern, float)
-LOGLINEAR_CHUNKS(extern, double)
-#endif
+#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                  \
+  EXTERN template void detail::forward_chunks(detail::TokenSource<SCALAR>&, Eigen::Index, \
+                                              Eigen::Index, detail::Hierarchy<SCALAR>&,   \
+                                              detail::ChunkwiseTape<SCALAR>*, bool);      \
+  EXTERN template void detail::pull_back_chunks(                                          \
+      detail::TokenSource<SCALAR>&, Eigen::Index, Eigen::Index,                           \
+      const detail::ChunkwiseTape<SCALAR>&, detail::Hierarchy<SCALAR>&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CHUNKS)
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP

@@ -7,19 +7,14 @@
 ///
 /// A source file that calls `make_attention` compiles a layer for each kind of transition, 7 of
 /// them, which takes some half a minute; hence this header is not part of loglinear.hpp. The target
-/// `loglinear::runtime` has it compiled for float and double: link that. Without it, a program with
-/// several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it, and says in
-/// one of them, after including this header,
-///
-///     template std::unique_ptr<loglinear::Attention<double>>
-///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
-///
-/// and the same for float where it is used.
+/// `loglinear::runtime` has it compiled for float and double: link that. A program without the
+/// target calls it in one source file alone.
 
 #include <memory>
 #include <type_traits>
 #include <variant>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/mode/any_level_weights.hpp"
 #include "loglinear/mode/any_rule.hpp"
@@ -90,11 +85,6 @@ template <class Scalar = double>
       });
 }
 
-#ifdef LOGLINEAR_RUNTIME
-extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
-extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
-#endif
-
 /// Calls `work(heads)` with the `MultiHeadAttention` behind the interface, for what that offers and
 /// the interface does not, such as whole spans of tokens. `work` is compiled for every type of
 /// layer, 7 of them. Throws what `work` throws.
@@ -117,5 +107,9 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 }
 
 }  // namespace loglinear
+
+#define LOGLINEAR_MAKE_ATTENTION(EXTERN, SCALAR) \
+  EXTERN template std::unique_ptr<Attention<SCALAR>> make_attention<SCALAR>(const AttentionConfig&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MAKE_ATTENTION)
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP

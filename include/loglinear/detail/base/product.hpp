@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/resize.hpp"
 #include "loglinear/detail/base/row_block.hpp"
@@ -224,5 +225,11 @@ void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nu
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_PRODUCT(EXTERN, SCALAR)                                                       \
+  EXTERN template void detail::product_kernel(detail::Into, const detail::LeftOperand<SCALAR>&, \
+                                              Eigen::Index, Eigen::Index, Eigen::Index,         \
+                                              const SCALAR*, Eigen::Index, SCALAR*, Eigen::Index);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_PRODUCT)
 
 #endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -94,5 +95,10 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_DOTTED_ROWS(EXTERN, SCALAR)                                                      \
+  EXTERN template void detail::dotted_rows(detail::DottedRows<SCALAR, SCALAR>*, int, Eigen::Index, \
+                                           Eigen::Index, Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_DOTTED_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP

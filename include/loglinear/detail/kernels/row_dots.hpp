@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -77,5 +78,14 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, VECTORS)                               \
+  EXTERN template void detail::row_dots_from<detail::widest_block<SCALAR> / 2, false>( \
+      const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,           \
+      const std::array<const SCALAR*, VECTORS>&, const std::array<SCALAR*, VECTORS>&);
+#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR)   \
+  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 1) \
+  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 2)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ROW_DOTS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP

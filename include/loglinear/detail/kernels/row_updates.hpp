@@ -7,6 +7,7 @@
 #include <Eigen/Core>
 #include <cstddef>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -209,5 +210,18 @@ void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, N, TERMS, SCALES_COLUMNS) \
+  EXTERN template void detail::step_rows_from<N, TERMS, SCALES_COLUMNS>(   \
+      SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,     \
+      const detail::Scaling<SCALAR>&, const detail::OuterProduct<SCALAR>*, int);
+#define LOGLINEAR_STEP_ROWS(EXTERN, SCALAR)             \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 8, 1, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 8, 1, true)  \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 2, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 2, true)  \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 0, false) \
+  LOGLINEAR_STEP_ROWS_FROM(EXTERN, SCALAR, 4, 0, true)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STEP_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP

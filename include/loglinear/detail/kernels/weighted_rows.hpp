@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/base/unroll.hpp"
@@ -172,5 +173,16 @@ void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, N, CHAINS, SUMS)                     \
+  EXTERN template void detail::weighted_rows_from<N, CHAINS>(                             \
+      const detail::WeightedRows<SCALAR, SCALAR, SUMS>*, int, Eigen::Index, Eigen::Index, \
+      Eigen::Index, const std::array<SCALAR*, SUMS>&, bool);
+#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)                                    \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 1, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 4, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 8, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR> / 2, 4, 2)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_WEIGHTED_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
