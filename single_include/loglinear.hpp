@@ -7362,11 +7362,15 @@ struct SequenceGradients {
   /// Allocates.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
     SequenceGradients sized{};
+    sized.resize_like(in);
+    return sized;
+  }
+  /// The same, in the memory of these where that has the size.
+  void resize_like(const SequenceInputs<Scalar>& in) {
     detail::for_each_array([](const char*, const auto& input,
                               Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, sized);
-    sized.lambda.setZero();
-    return sized;
+                           in, *this);
+    lambda.setZero();
   }
 };
 
@@ -7406,8 +7410,9 @@ template <class Scalar>
 #ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 #define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
+// Where results go, and which are refused. Finite tokens can have results that are not finite.
+// Every form looks at what it has computed, while it is still in the cache, and refuses the tokens
+// before it changes a state.
 
 namespace loglinear::detail {
 
@@ -7435,6 +7440,25 @@ template <class Rows>
 void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
   if (all_finite(rows)) return;
   require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+/// Throws if an array lies where `result` may be written to.
+template <class Scalar, class Rows>
+void require_apart(std::string_view what, const RowMajorMatrix<Scalar>& result, const char* name,
+                   const Rows& array) {
+  if (result.size() == 0 || array.size() == 0) return;
+  constexpr std::less<const Scalar*> before;
+  const Scalar* const end = array.data() + (array.rows() - 1) * array.outerStride() + array.cols();
+  if (before(array.data(), result.data() + result.size()) && before(result.data(), end)) {
+    fail(Text("the memory of ", what), Text("shared with ", name), "its own");
+  }
+}
+/// The same for each array of a sequence.
+template <class Scalar, class Inputs>
+void require_apart_from_inputs(std::string_view what, const RowMajorMatrix<Scalar>& result,
+                               const Inputs& in) {
+  for_each_array(
+      [&](const char* name, const auto& array) { require_apart(what, result, name, array); }, in);
 }
 
 }  // namespace loglinear::detail
@@ -9821,11 +9845,18 @@ void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, 
   source.read_into(out);
   forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
 }
+/// The same to a matrix, which takes the size of the reads.
+template <class Scalar>
+void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
+                   ChunkwiseTape<Scalar>* tape, RowMajorMatrix<Scalar>& out) {
+  out.resize(in.length(), in.d_v());
+  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
+}
 template <class Scalar>
 RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
                                      Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
+  RowMajorMatrix<Scalar> out;
+  run_chunkwise(in, states, chunk_size, tape, out);
   return out;
 }
 
@@ -9871,33 +9902,46 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 ///
 /// \param in       the tokens
 /// \param state    the state before the tokens; becomes the one after the last push
+/// \param out      becomes the reads, T x d_v. Its memory is used again if it has that size: a loop
+///                 need not wait for new pages from the system. No input may view it
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
-/// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow or a read would not be finite; nothing is changed then
+/// the state would overflow or a read would not be finite; nothing is changed then, but numbers
+/// that are refused leave `out` empty
 ///
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
 /// sequence is shared out to `thread_count()` threads, with the same bits on any number of them; it
 /// then holds memory for two chunks a thread and four more.
 template <class Scalar>
-typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
-                                                  LogLinearState<Scalar>& state,
-                                                  const ChunkwiseOptions& options = {},
-                                                  SequenceTape<Scalar>* tape = nullptr) {
+void chunkwise(const SequenceInputs<Scalar>& in, LogLinearState<Scalar>& state,
+               typename SequenceInputs<Scalar>::Matrix& out, const ChunkwiseOptions& options = {},
+               SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
+  detail::require_apart_from_inputs("out", out, in);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
   SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  detail::RowMajorMatrix<Scalar> reads = std::move(out);
+  detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states, reads);
   if (in.length() > 0) {
     detail::levels_of(state).replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });
   }
   if (tape != nullptr) *tape = std::move(kept);
+  out = std::move(reads);
+}
+
+/// Overload that returns the reads, a new matrix.
+template <class Scalar>
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state,
+                                                  const ChunkwiseOptions& options = {},
+                                                  SequenceTape<Scalar>* tape = nullptr) {
+  typename SequenceInputs<Scalar>::Matrix out;
+  chunkwise(in, state, out, options, tape);
   return out;
 }
 
@@ -9914,17 +9958,26 @@ requires(Overflow != LastLevel::fold) void chunkwise(
 /// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
 /// discards the final state. Errors and cost are those above.
 template <class Scalar>
-[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
-    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
-    SequenceTape<Scalar>* tape = nullptr) {
+void chunkwise(const SequenceInputs<Scalar>& in, typename SequenceInputs<Scalar>::Matrix& out,
+               const ChunkwiseOptions& options = {}, SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
+  detail::require_apart_from_inputs("out", out, in);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
   SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  detail::RowMajorMatrix<Scalar> reads = std::move(out);
+  detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states, reads);
   if (tape != nullptr) *tape = std::move(kept);
+  out = std::move(reads);
+}
+/// The same, returned.
+template <class Scalar>
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
+    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
+    SequenceTape<Scalar>* tape = nullptr) {
+  typename SequenceInputs<Scalar>::Matrix out;
+  chunkwise(in, out, options, tape);
   return out;
 }
 
@@ -10148,6 +10201,25 @@ void require_whole(const SequenceTape<Scalar>& tape) {
   }
 }
 
+/// Throws if one of the arrays lies where gradients may be written to.
+template <class Scalar>
+void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
+                                  const SequenceInputs<Scalar>& in,
+                                  const SequenceArray<Scalar>& d_out,
+                                  const SequenceArray<Scalar>& d_final) {
+  const auto check = [&](std::string_view what, const RowMajorMatrix<Scalar>& gradient) {
+    require_apart_from_inputs(what, gradient, in);
+    require_apart(what, gradient, "d_out", d_out);
+    require_apart(what, gradient, "d_final", d_final);
+  };
+  for_each_array(
+      [&](const char* name, const auto& gradient) {
+        check("the gradient of " + std::string(name), gradient);
+      },
+      gradients);
+  check("the gradient of the state", gradients.state);
+}
+
 }  // namespace detail
 
 /// The gradient of `sum(d_out * out)` with respect to every input, where `out` are the reads of
@@ -10156,23 +10228,24 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 /// \param in       the tokens that `chunkwise` was given
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
+/// \param gradients  become the gradients; those of g and g_value are with respect to the
+///                 logarithms, and 0 where a log decay is -infinity. Their memory is used again
+///                 where it has the size; no argument may view it
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; an absent array stands for zero. Only
 ///                 with a tape of a pass that had a state. Give it the `SequenceGradients::state`
 ///                 of the tokens that follow to differentiate a long sequence in pieces
-/// \return the gradients; those of g and g_value are with respect to the logarithms, and 0 where a
-/// log decay is -infinity
 /// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
 /// changed, a d_out or d_final of another shape or that is not finite, or where a gradient would
-/// not be finite
+/// not be finite; numbers that are refused leave all gradients empty
 ///
 /// Takes about two and a half times the products of `chunkwise`. The states between those on the
 /// tape are computed again: memory is O(T d + T / C d_k d_v) altogether.
 template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
-    const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+void chunkwise_gradient(const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+                        const typename SequenceInputs<Scalar>::Rows& d_out,
+                        SequenceGradients<Scalar>& gradients,
+                        const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
@@ -10189,8 +10262,10 @@ template <class Scalar>
     detail::require_size("d_final (columns)", d_final.cols(), size);
     detail::require_finite("d_final", d_final);
   }
-  auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
+  detail::require_apart_from_arguments(gradients, in, d_out, d_final);
+  SequenceGradients<Scalar> computed = std::move(gradients);
+  computed.resize_like(in);
+  computed.state.setZero(tape.has_state ? tape.max_levels : 0, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {
@@ -10200,13 +10275,24 @@ template <class Scalar>
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
-    source.differentiate(detail::view_of(d_out), gradients);
+    source.differentiate(detail::view_of(d_out), computed);
     detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
-    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+    computed.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
-  detail::require_finite_gradient("the state", gradients.state);
+  detail::require_finite_gradient("the state", computed.state);
+  gradients = std::move(computed);
+}
+
+/// Overload that returns the gradients, in new matrices.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  SequenceGradients<Scalar> gradients{};
+  chunkwise_gradient(in, tape, d_out, gradients, d_final);
   return gradients;
 }
 
@@ -23859,25 +23945,26 @@ struct ExponentialGates {
 
 // The sequence forms, compiled once, see compiled_once.hpp.
 
-#define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                \
-  EXTERN template SequenceInputs<SCALAR>::Matrix dense(const SequenceInputs<SCALAR>&,     \
-                                                       const LogLinearState<SCALAR>&);    \
-  EXTERN template SequenceInputs<SCALAR>::Matrix recurrent(const SequenceInputs<SCALAR>&, \
-                                                           LogLinearState<SCALAR>&);      \
-  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(                               \
-      const SequenceInputs<SCALAR>&, LogLinearState<SCALAR>&, const ChunkwiseOptions&,    \
-      SequenceTape<SCALAR>*);                                                             \
-  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(                               \
-      const SequenceInputs<SCALAR>&, const ChunkwiseOptions&, SequenceTape<SCALAR>*);     \
-  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
-      const SequenceInputs<SCALAR>&, const SequenceTape<SCALAR>&,                         \
-      const SequenceInputs<SCALAR>::Rows&, const SequenceInputs<SCALAR>::Rows&);          \
-  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
-      const SequenceInputs<SCALAR>&, const LogLinearState<SCALAR>&,                       \
-      const SequenceInputs<SCALAR>::Rows&, const ChunkwiseOptions&,                       \
-      const SequenceInputs<SCALAR>::Rows&);                                               \
-  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
-      const SequenceInputs<SCALAR>&, const SequenceInputs<SCALAR>::Rows&,                 \
+#define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                       \
+  EXTERN template SequenceInputs<SCALAR>::Matrix dense(const SequenceInputs<SCALAR>&,            \
+                                                       const LogLinearState<SCALAR>&);           \
+  EXTERN template SequenceInputs<SCALAR>::Matrix recurrent(const SequenceInputs<SCALAR>&,        \
+                                                           LogLinearState<SCALAR>&);             \
+  EXTERN template void chunkwise(const SequenceInputs<SCALAR>&, LogLinearState<SCALAR>&,         \
+                                 SequenceInputs<SCALAR>::Matrix&, const ChunkwiseOptions&,       \
+                                 SequenceTape<SCALAR>*);                                         \
+  EXTERN template void chunkwise(const SequenceInputs<SCALAR>&, SequenceInputs<SCALAR>::Matrix&, \
+                                 const ChunkwiseOptions&, SequenceTape<SCALAR>*);                \
+  EXTERN template void chunkwise_gradient(                                                       \
+      const SequenceInputs<SCALAR>&, const SequenceTape<SCALAR>&,                                \
+      const SequenceInputs<SCALAR>::Rows&, SequenceGradients<SCALAR>&,                           \
+      const SequenceInputs<SCALAR>::Rows&);                                                      \
+  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                                  \
+      const SequenceInputs<SCALAR>&, const LogLinearState<SCALAR>&,                              \
+      const SequenceInputs<SCALAR>::Rows&, const ChunkwiseOptions&,                              \
+      const SequenceInputs<SCALAR>::Rows&);                                                      \
+  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                                  \
+      const SequenceInputs<SCALAR>&, const SequenceInputs<SCALAR>::Rows&,                        \
       const ChunkwiseOptions&);
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_SEQUENCE)
 

@@ -9,6 +9,7 @@
 #include "loglinear/chunks/instantiations.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
+#include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 
@@ -58,11 +59,18 @@ void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, 
   source.read_into(out);
   forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
 }
+/// The same to a matrix, which takes the size of the reads.
+template <class Scalar>
+void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
+                   ChunkwiseTape<Scalar>* tape, RowMajorMatrix<Scalar>& out) {
+  out.resize(in.length(), in.d_v());
+  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
+}
 template <class Scalar>
 RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
                                      Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
+  RowMajorMatrix<Scalar> out;
+  run_chunkwise(in, states, chunk_size, tape, out);
   return out;
 }
 
@@ -108,33 +116,46 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 ///
 /// \param in       the tokens
 /// \param state    the state before the tokens; becomes the one after the last push
+/// \param out      becomes the reads, T x d_v. Its memory is used again if it has that size: a loop
+///                 need not wait for new pages from the system. No input may view it
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
-/// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow or a read would not be finite; nothing is changed then
+/// the state would overflow or a read would not be finite; nothing is changed then, but numbers
+/// that are refused leave `out` empty
 ///
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
 /// sequence is shared out to `thread_count()` threads, with the same bits on any number of them; it
 /// then holds memory for two chunks a thread and four more.
 template <class Scalar>
-typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
-                                                  LogLinearState<Scalar>& state,
-                                                  const ChunkwiseOptions& options = {},
-                                                  SequenceTape<Scalar>* tape = nullptr) {
+void chunkwise(const SequenceInputs<Scalar>& in, LogLinearState<Scalar>& state,
+               typename SequenceInputs<Scalar>::Matrix& out, const ChunkwiseOptions& options = {},
+               SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
+  detail::require_apart_from_inputs("out", out, in);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
   SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  detail::RowMajorMatrix<Scalar> reads = std::move(out);
+  detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states, reads);
   if (in.length() > 0) {
     detail::levels_of(state).replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });
   }
   if (tape != nullptr) *tape = std::move(kept);
+  out = std::move(reads);
+}
+
+/// Overload that returns the reads, a new matrix.
+template <class Scalar>
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state,
+                                                  const ChunkwiseOptions& options = {},
+                                                  SequenceTape<Scalar>* tape = nullptr) {
+  typename SequenceInputs<Scalar>::Matrix out;
+  chunkwise(in, state, out, options, tape);
   return out;
 }
 
@@ -151,17 +172,26 @@ requires(Overflow != LastLevel::fold) void chunkwise(
 /// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
 /// discards the final state. Errors and cost are those above.
 template <class Scalar>
-[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
-    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
-    SequenceTape<Scalar>* tape = nullptr) {
+void chunkwise(const SequenceInputs<Scalar>& in, typename SequenceInputs<Scalar>::Matrix& out,
+               const ChunkwiseOptions& options = {}, SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
+  detail::require_apart_from_inputs("out", out, in);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
   SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  detail::RowMajorMatrix<Scalar> reads = std::move(out);
+  detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states, reads);
   if (tape != nullptr) *tape = std::move(kept);
+  out = std::move(reads);
+}
+/// The same, returned.
+template <class Scalar>
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
+    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
+    SequenceTape<Scalar>* tape = nullptr) {
+  typename SequenceInputs<Scalar>::Matrix out;
+  chunkwise(in, out, options, tape);
   return out;
 }
 

@@ -6,6 +6,9 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
@@ -42,6 +45,25 @@ void require_whole(const SequenceTape<Scalar>& tape) {
   }
 }
 
+/// Throws if one of the arrays lies where gradients may be written to.
+template <class Scalar>
+void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
+                                  const SequenceInputs<Scalar>& in,
+                                  const SequenceArray<Scalar>& d_out,
+                                  const SequenceArray<Scalar>& d_final) {
+  const auto check = [&](std::string_view what, const RowMajorMatrix<Scalar>& gradient) {
+    require_apart_from_inputs(what, gradient, in);
+    require_apart(what, gradient, "d_out", d_out);
+    require_apart(what, gradient, "d_final", d_final);
+  };
+  for_each_array(
+      [&](const char* name, const auto& gradient) {
+        check("the gradient of " + std::string(name), gradient);
+      },
+      gradients);
+  check("the gradient of the state", gradients.state);
+}
+
 }  // namespace detail
 
 /// The gradient of `sum(d_out * out)` with respect to every input, where `out` are the reads of
@@ -50,23 +72,24 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 /// \param in       the tokens that `chunkwise` was given
 /// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
+/// \param gradients  become the gradients; those of g and g_value are with respect to the
+///                 logarithms, and 0 where a log decay is -infinity. Their memory is used again
+///                 where it has the size; no argument may view it
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; an absent array stands for zero. Only
 ///                 with a tape of a pass that had a state. Give it the `SequenceGradients::state`
 ///                 of the tokens that follow to differentiate a long sequence in pieces
-/// \return the gradients; those of g and g_value are with respect to the logarithms, and 0 where a
-/// log decay is -infinity
 /// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
 /// changed, a d_out or d_final of another shape or that is not finite, or where a gradient would
-/// not be finite
+/// not be finite; numbers that are refused leave all gradients empty
 ///
 /// Takes about two and a half times the products of `chunkwise`. The states between those on the
 /// tape are computed again: memory is O(T d + T / C d_k d_v) altogether.
 template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
-    const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+void chunkwise_gradient(const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+                        const typename SequenceInputs<Scalar>::Rows& d_out,
+                        SequenceGradients<Scalar>& gradients,
+                        const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
@@ -83,8 +106,10 @@ template <class Scalar>
     detail::require_size("d_final (columns)", d_final.cols(), size);
     detail::require_finite("d_final", d_final);
   }
-  auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
+  detail::require_apart_from_arguments(gradients, in, d_out, d_final);
+  SequenceGradients<Scalar> computed = std::move(gradients);
+  computed.resize_like(in);
+  computed.state.setZero(tape.has_state ? tape.max_levels : 0, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {
@@ -94,13 +119,24 @@ template <class Scalar>
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
-    source.differentiate(detail::view_of(d_out), gradients);
+    source.differentiate(detail::view_of(d_out), computed);
     detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
-    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+    computed.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
-  detail::require_finite_gradient("the state", gradients.state);
+  detail::require_finite_gradient("the state", computed.state);
+  gradients = std::move(computed);
+}
+
+/// Overload that returns the gradients, in new matrices.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  SequenceGradients<Scalar> gradients{};
+  chunkwise_gradient(in, tape, d_out, gradients, d_final);
   return gradients;
 }
 

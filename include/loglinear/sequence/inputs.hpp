@@ -282,11 +282,15 @@ struct SequenceGradients {
   /// Allocates.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
     SequenceGradients sized{};
+    sized.resize_like(in);
+    return sized;
+  }
+  /// The same, in the memory of these where that has the size.
+  void resize_like(const SequenceInputs<Scalar>& in) {
     detail::for_each_array([](const char*, const auto& input,
                               Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, sized);
-    sized.lambda.setZero();
-    return sized;
+                           in, *this);
+    lambda.setZero();
   }
 };
 
