@@ -7367,9 +7367,10 @@ struct SequenceGradients {
   }
   /// The same, in the memory of these where that has the size.
   void resize_like(const SequenceInputs<Scalar>& in) {
-    detail::for_each_array([](const char*, const auto& input,
-                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, *this);
+    const auto resize = [](const char*, const auto& input, Matrix& gradient) {
+      detail::resize(gradient, input.rows(), input.cols());
+    };
+    detail::for_each_array(resize, in, *this);
     lambda.setZero();
   }
 };
@@ -9849,7 +9850,7 @@ void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, 
 template <class Scalar>
 void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
                    ChunkwiseTape<Scalar>* tape, RowMajorMatrix<Scalar>& out) {
-  out.resize(in.length(), in.d_v());
+  resize(out, in.length(), in.d_v());
   if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
 }
 template <class Scalar>
@@ -10265,7 +10266,7 @@ void chunkwise_gradient(const SequenceInputs<Scalar>& in, const SequenceTape<Sca
   detail::require_apart_from_arguments(gradients, in, d_out, d_final);
   SequenceGradients<Scalar> computed = std::move(gradients);
   computed.resize_like(in);
-  computed.state.setZero(tape.has_state ? tape.max_levels : 0, size);
+  detail::set_zero(computed.state, Eigen::Index{tape.has_state ? tape.max_levels : 0}, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {

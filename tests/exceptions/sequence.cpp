@@ -66,8 +66,22 @@ TEST_CASE("Without memory the state of a sequence stays as it was") {
     };
     check("chunkwise", [&](State& any) { chunkwise(in, any, {.chunk_size = 16}); });
     check("chunkwise with a tape", [&](State& any) {
-      SequenceTape<double> tape;
-      chunkwise(in, any, {.chunk_size = 16}, &tape);
+      SequenceTape<double> kept;
+      chunkwise(in, any, {.chunk_size = 16}, &kept);
+    });
+    check("chunkwise into a matrix of another size", [&](State& any) {
+      test::Array<double> out(7, 2);
+      chunkwise(in, any, out, {.chunk_size = 16});
+    });
+    SequenceTape<double> tape;
+    State after = state;
+    chunkwise(in, after, {.chunk_size = 16}, &tape);
+    check("chunkwise_gradient into matrices of other sizes", [&](State&) {
+      SequenceGradients<double> gradients;
+      for (auto* array : {&gradients.q, &gradients.lambda, &gradients.g, &gradients.state}) {
+        array->resize(2, 3);
+      }
+      chunkwise_gradient<double>(in, tape, d_out, gradients);
     });
     check("chunkwise_gradient", [&](State& any) {
       static_cast<void>(chunkwise_gradient<double>(in, any, d_out, {.chunk_size = 16}));

@@ -8,6 +8,7 @@
 
 #include "loglinear/chunks/instantiations.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/resize.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
@@ -63,7 +64,7 @@ void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, 
 template <class Scalar>
 void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
                    ChunkwiseTape<Scalar>* tape, RowMajorMatrix<Scalar>& out) {
-  out.resize(in.length(), in.d_v());
+  resize(out, in.length(), in.d_v());
   if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
 }
 template <class Scalar>

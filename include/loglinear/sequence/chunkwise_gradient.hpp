@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/resize.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 
 namespace loglinear {
@@ -109,7 +110,7 @@ void chunkwise_gradient(const SequenceInputs<Scalar>& in, const SequenceTape<Sca
   detail::require_apart_from_arguments(gradients, in, d_out, d_final);
   SequenceGradients<Scalar> computed = std::move(gradients);
   computed.resize_like(in);
-  computed.state.setZero(tape.has_state ? tape.max_levels : 0, size);
+  detail::set_zero(computed.state, Eigen::Index{tape.has_state ? tape.max_levels : 0}, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {

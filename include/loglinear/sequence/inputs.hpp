@@ -11,7 +11,7 @@
 #include <string>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/base/resize.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/sequence/array.hpp"
@@ -287,9 +287,10 @@ struct SequenceGradients {
   }
   /// The same, in the memory of these where that has the size.
   void resize_like(const SequenceInputs<Scalar>& in) {
-    detail::for_each_array([](const char*, const auto& input,
-                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, *this);
+    const auto resize = [](const char*, const auto& input, Matrix& gradient) {
+      detail::resize(gradient, input.rows(), input.cols());
+    };
+    detail::for_each_array(resize, in, *this);
     lambda.setZero();
   }
 };
