@@ -9955,6 +9955,13 @@ requires(Overflow != LastLevel::fold) void chunkwise(
                 "whole sequences need a state whose last level folds: LastLevel::fold; push the "
                 "leaves of a state whose last level forgets or halves one by one");
 }
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>& in,
+    LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+    typename SequenceInputs<Scalar>::Matrix&, const ChunkwiseOptions& options = {}) {
+  chunkwise(in, state, options);
+}
 
 /// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
 /// discards the final state. Errors and cost are those above.
@@ -10206,19 +10213,14 @@ void require_whole(const SequenceTape<Scalar>& tape) {
 template <class Scalar>
 void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
                                   const SequenceInputs<Scalar>& in,
-                                  const SequenceArray<Scalar>& d_out,
-                                  const SequenceArray<Scalar>& d_final) {
-  const auto check = [&](std::string_view what, const RowMajorMatrix<Scalar>& gradient) {
+                                  const SequenceArray<Scalar>& d_out) {
+  const auto check = [&](const char* name, const RowMajorMatrix<Scalar>& gradient) {
+    const std::string what = "the gradient of " + std::string(name);
     require_apart_from_inputs(what, gradient, in);
     require_apart(what, gradient, "d_out", d_out);
-    require_apart(what, gradient, "d_final", d_final);
   };
-  for_each_array(
-      [&](const char* name, const auto& gradient) {
-        check("the gradient of " + std::string(name), gradient);
-      },
-      gradients);
-  check("the gradient of the state", gradients.state);
+  for_each_array(check, gradients);
+  check("the state", gradients.state);
 }
 
 }  // namespace detail
@@ -10231,14 +10233,14 @@ void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
 /// \param gradients  become the gradients; those of g and g_value are with respect to the
 ///                 logarithms, and 0 where a log decay is -infinity. Their memory is used again
-///                 where it has the size; no argument may view it
+///                 where it has the size; neither inputs nor d_out may view it
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; an absent array stands for zero. Only
 ///                 with a tape of a pass that had a state. Give it the `SequenceGradients::state`
 ///                 of the tokens that follow to differentiate a long sequence in pieces
 /// \throws std::invalid_argument for inputs of another shape than the tape's, a tape that has been
 /// changed, a d_out or d_final of another shape or that is not finite, or where a gradient would
-/// not be finite; numbers that are refused leave all gradients empty
+/// not be finite. What fails after the checks of shapes leaves all gradients empty
 ///
 /// Takes about two and a half times the products of `chunkwise`. The states between those on the
 /// tape are computed again: memory is O(T d + T / C d_k d_v) altogether.
@@ -10261,18 +10263,18 @@ void chunkwise_gradient(const SequenceInputs<Scalar>& in, const SequenceTape<Sca
   if (d_final.size() > 0) {
     detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
     detail::require_size("d_final (columns)", d_final.cols(), size);
-    detail::require_finite("d_final", d_final);
   }
-  detail::require_apart_from_arguments(gradients, in, d_out, d_final);
+  detail::require_apart_from_arguments(gradients, in, d_out);
   SequenceGradients<Scalar> computed = std::move(gradients);
-  computed.resize_like(in);
-  detail::set_zero(computed.state, Eigen::Index{tape.has_state ? tape.max_levels : 0}, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
+  detail::require_finite("d_final", d_final);
   for (int l : d_states.active()) {
     d_states.set_zero(l);
     if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
   }
+  computed.resize_like(in);  // d_final may have been the gradient of the state
+  detail::set_zero(computed.state, Eigen::Index{tape.has_state ? tape.max_levels : 0}, size);
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);

@@ -11,5 +11,6 @@ using State =
     loglinear::LogLinearState<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, policy>;
 
 void read(const loglinear::SequenceInputs<double>& in, State& state) {
-  loglinear::chunkwise(in, state);
+  loglinear::SequenceInputs<double>::Matrix out;
+  loglinear::chunkwise(in, state, out);  // as it refuses without `out`
 }

@@ -42,6 +42,17 @@ SequenceGradients<double> other_numbers(SequenceGradients<double> gradients) {
   return gradients;
 }
 
+void check_same(const SequenceGradients<double>& computed,
+                const SequenceGradients<double>& expected) {
+  detail::for_each_array(
+      [&](const char* name, const auto& array, const auto& known) {
+        INFO(name);
+        CHECK(same_bits(array, known));
+      },
+      computed, expected);
+  CHECK(same_bits(computed.state, expected.state));
+}
+
 }  // namespace
 
 TEST_CASE("the caller's matrices take the reads, with the same bits", "[law]") {
@@ -79,13 +90,7 @@ TEST_CASE("the caller's matrices take the gradients, with the same bits", "[law]
     SequenceGradients<double> gradients = other_numbers(expected);
     const double *const q = gradients.q.data(), *const of_state = gradients.state.data();
     chunkwise_gradient(in, tape, given.d_out, gradients, given.d_final);
-    detail::for_each_array(
-        [&](const char* name, const auto& computed, const auto& known) {
-          INFO(name);
-          CHECK(same_bits(computed, known));
-        },
-        gradients, expected);
-    CHECK(same_bits(gradients.state, expected.state));
+    check_same(gradients, expected);
     CHECK(gradients.q.data() == q);
     CHECK(gradients.state.data() == of_state);
 
@@ -94,7 +99,7 @@ TEST_CASE("the caller's matrices take the gradients, with the same bits", "[law]
     Array<double> out;
     chunkwise(in, out, options, &without_state);
     chunkwise_gradient(in, without_state, given.d_out, gradients);
-    CHECK(same_bits(gradients.v, chunkwise_gradient(in, without_state, given.d_out).v));
+    check_same(gradients, chunkwise_gradient(in, without_state, given.d_out));
     CHECK(gradients.state.size() == 0);
   }
 }
@@ -112,8 +117,20 @@ TEST_CASE("the caller's matrices take any size, and that of no token", "[law]") 
     CHECK(same_bits(out, chunkwise(part, expected_state, options)));
     const auto d_part = given.d_out.topRows(count);
     chunkwise_gradient(part, tape, d_part, gradients);
-    CHECK(same_bits(gradients.p, chunkwise_gradient(part, tape, d_part).p));
+    check_same(gradients, chunkwise_gradient(part, tape, d_part));
   }
+}
+
+TEST_CASE("the gradient of the state may be that of the tokens before", "[law]") {
+  Case given(some_kind);
+  const auto in = given.tokens.inputs();
+  SequenceTape<double> tape;
+  chunkwise(in, given.state, options, &tape);
+  const auto expected = chunkwise_gradient(in, tape, given.d_out, given.d_final);
+  SequenceGradients<double> gradients = other_numbers(expected);
+  gradients.state = given.d_final;
+  chunkwise_gradient(in, tape, given.d_out, gradients, gradients.state);
+  check_same(gradients, expected);
 }
 
 TEST_CASE("refused numbers leave no result, and refused shapes the old one", "[law]") {
@@ -142,11 +159,14 @@ TEST_CASE("refused numbers leave no result, and refused shapes the old one", "[l
   CHECK_THROWS_AS(chunkwise(broken.inputs(), out, options), std::invalid_argument);
   CHECK(out.size() == 0);
 
-  Array<double> too_large = Array<double>::Constant(length, d_v, 1e308);
-  CHECK_THROWS_AS(chunkwise_gradient(in, tape, too_large, gradients), std::invalid_argument);
-  detail::for_each_array([](const char*, const auto& array) { CHECK(array.size() == 0); },
-                         gradients);
-  CHECK(gradients.state.size() == 0);
+  const auto check_empty = [&](const Array<double>& d_reads, const Array<double>& d_last) {
+    SequenceGradients<double> old = gradients;
+    CHECK_THROWS_AS(chunkwise_gradient(in, tape, d_reads, old, d_last), std::invalid_argument);
+    check_same(old, {});
+  };
+  check_empty(Array<double>::Constant(length, d_v, 1e308), given.d_final);
+  const Array<double> broken_final = given.d_final * std::numeric_limits<double>::infinity();
+  check_empty(given.d_out, broken_final);
 }
 
 TEST_CASE("results may not lie where they are computed from", "[law]") {
@@ -172,12 +192,7 @@ TEST_CASE("results may not lie where they are computed from", "[law]") {
     CHECK(same_bits(array, old));
   });
   SequenceGradients<double> gradients;
-  const SequenceArray<double> d_out = given.d_out, d_final = given.d_final;
+  const SequenceArray<double> d_out = given.d_out;
   gradients.v.swap(given.d_out);
-  refused([&] { chunkwise_gradient(in, tape, d_out, gradients, d_final); }, "the gradient of v",
-          "d_out");
-  gradients.v.swap(given.d_out);
-  gradients.state.swap(given.d_final);
-  refused([&] { chunkwise_gradient(in, tape, d_out, gradients, d_final); },
-          "the gradient of the state", "d_final");
+  refused([&] { chunkwise_gradient(in, tape, d_out, gradients); }, "the gradient of v", "d_out");
 }

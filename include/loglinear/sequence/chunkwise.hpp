@@ -169,6 +169,13 @@ requires(Overflow != LastLevel::fold) void chunkwise(
                 "whole sequences need a state whose last level folds: LastLevel::fold; push the "
                 "leaves of a state whose last level forgets or halves one by one");
 }
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>& in,
+    LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+    typename SequenceInputs<Scalar>::Matrix&, const ChunkwiseOptions& options = {}) {
+  chunkwise(in, state, options);
+}
 
 /// Overload without a state: begins at an empty one of as many levels as the sequence needs, and
 /// discards the final state. Errors and cost are those above.
