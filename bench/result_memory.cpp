@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What new memory for the results of whole sequences costs in a loop: a forward pass with a tape
 // and its gradient, 4,096 tokens in float on one thread, into new matrices and into those of the
-// round before, by turns. Prints a table of medians; docs/streaming_and_sequences.md shows it. The
-// two must agree to the bit.
+// round before, by turns. Prints a table of medians; docs/streaming_and_sequences.md has its
+// ratios. The two must agree to the bit.
 //
 // Usage: result_memory [rounds = 31]
 

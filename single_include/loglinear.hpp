@@ -9908,8 +9908,8 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// \param options  the size of chunks
 /// \param tape     takes what a gradient needs, if given
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow or a read would not be finite; nothing is changed then, but numbers
-/// that are refused leave `out` empty
+/// the state would overflow or a read would not be finite; nothing is changed then, but what fails
+/// after the checks of shapes leaves `out` empty
 ///
 /// For chunks of C tokens it takes `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token.
 /// Every call allocates, beyond inputs and outputs, O(C^2 + C d + levels d_k d_v) numbers. A long
@@ -10214,13 +10214,13 @@ template <class Scalar>
 void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
                                   const SequenceInputs<Scalar>& in,
                                   const SequenceArray<Scalar>& d_out) {
-  const auto check = [&](const char* name, const RowMajorMatrix<Scalar>& gradient) {
+  const auto require_own = [&](const char* name, const RowMajorMatrix<Scalar>& gradient) {
     const std::string what = "the gradient of " + std::string(name);
     require_apart_from_inputs(what, gradient, in);
     require_apart(what, gradient, "d_out", d_out);
   };
-  for_each_array(check, gradients);
-  check("the state", gradients.state);
+  for_each_array(require_own, gradients);
+  require_own("the state", gradients.state);
 }
 
 }  // namespace detail

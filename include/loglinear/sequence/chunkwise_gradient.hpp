@@ -50,13 +50,13 @@ template <class Scalar>
 void require_apart_from_arguments(const SequenceGradients<Scalar>& gradients,
                                   const SequenceInputs<Scalar>& in,
                                   const SequenceArray<Scalar>& d_out) {
-  const auto check = [&](const char* name, const RowMajorMatrix<Scalar>& gradient) {
+  const auto require_own = [&](const char* name, const RowMajorMatrix<Scalar>& gradient) {
     const std::string what = "the gradient of " + std::string(name);
     require_apart_from_inputs(what, gradient, in);
     require_apart(what, gradient, "d_out", d_out);
   };
-  for_each_array(check, gradients);
-  check("the state", gradients.state);
+  for_each_array(require_own, gradients);
+  require_own("the state", gradients.state);
 }
 
 }  // namespace detail
