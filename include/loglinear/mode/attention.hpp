@@ -108,6 +108,7 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 }  // namespace loglinear
 
+/// For the target `loglinear::runtime`: declares `make_attention` for a scalar, or makes it.
 #define LOGLINEAR_MAKE_ATTENTION(EXTERN, SCALAR) \
   EXTERN template std::unique_ptr<Attention<SCALAR>> make_attention<SCALAR>(const AttentionConfig&);
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MAKE_ATTENTION)
