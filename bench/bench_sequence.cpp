@@ -21,8 +21,8 @@
 // chunkwise one's.
 //
 // Results are new matrices at every call. The program keeps memory that it has freed, as a caching
-// allocator does, and as a caller does who hands in the matrices of the round before. What new pages
-// from the system cost is what result_memory measures.
+// allocator does, and as a caller does who hands in the matrices of the round before. What new
+// pages from the system cost is what result_memory measures.
 
 #include <benchmark/benchmark.h>
 

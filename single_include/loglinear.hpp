@@ -2050,9 +2050,10 @@ class HalfDecays {
 #ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 #define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
-// What a program that links the library of runtime/ need not compile itself. A header lists its
-// templates in a macro: LIST(extern, double) declares their instantiations, and LIST(, double),
-// which stands in a file of runtime/, makes them.
+// What a program that links the target loglinear::runtime need not compile itself. A header lists
+// its function templates in a macro: LIST(extern, double) declares their instantiations, and
+// LIST(, double), which stands in a file of cmake/runtime/, makes them. What no list has is
+// compiled where it is used.
 
 #ifdef LOGLINEAR_RUNTIME
 /// Declares what the list names for float and double.
@@ -2065,7 +2066,7 @@ class HalfDecays {
 #  define LOGLINEAR_COMPILED_ONCE(LIST)
 #endif
 
-/// Makes what the list names for float and double, in a file of runtime/.
+/// Makes what the list names for float and double, in a file of cmake/runtime/.
 #define LOGLINEAR_COMPILE(LIST) \
   namespace loglinear {         \
   LIST(, float)                 \
@@ -7365,7 +7366,7 @@ struct SequenceGradients {
     sized.resize_like(in);
     return sized;
   }
-  /// The same, in the memory of these where that has the size.
+  /// The same, in the memory of these where that has the size; allocates elsewhere.
   void resize_like(const SequenceInputs<Scalar>& in) {
     const auto resize = [](const char*, const auto& input, Matrix& gradient) {
       detail::resize(gradient, input.rows(), input.cols());

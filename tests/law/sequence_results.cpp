@@ -27,6 +27,14 @@ struct Case {
         d_out(random.matrix<double>(length, d_v)),
         d_final(random.matrix<double>(max_levels, d_k * d_v)) {}
 
+  /// Of a pass from the state, which stays as it is.
+  [[nodiscard]] SequenceTape<double> tape() const {
+    SequenceTape<double> kept;
+    LogLinearState<double> after = state;
+    chunkwise(tokens.inputs(), after, options, &kept);
+    return kept;
+  }
+
   test::Random random{7};
   Tokens<double> tokens;
   LogLinearState<double> state;
@@ -58,7 +66,7 @@ void check_same(const SequenceGradients<double>& computed,
 TEST_CASE("the caller's matrices take the reads, with the same bits", "[law]") {
   for (const Kind& kind : test::all_kinds()) {
     INFO(name_of(kind));
-    Case given(kind);
+    const Case given(kind);
     const auto in = given.tokens.inputs();
     LogLinearState<double> state = given.state, expected_state = given.state;
     SequenceTape<double> tape, expected_tape;
@@ -76,16 +84,22 @@ TEST_CASE("the caller's matrices take the reads, with the same bits", "[law]") {
     chunkwise(in, out, options);
     CHECK(same_bits(out, from_nothing));
     CHECK(out.data() == memory);
+
+    LogLinearState<double> one(1, d_k, d_v), expected_one = one;  // which has a path of its own
+    const Array<double> linear = chunkwise(in, expected_one, options);
+    chunkwise(in, one, out, options);
+    CHECK(same_bits(out, linear));
+    CHECK(out.data() == memory);
+    CHECK(one == expected_one);
   }
 }
 
 TEST_CASE("the caller's matrices take the gradients, with the same bits", "[law]") {
   for (const Kind& kind : test::all_kinds()) {
     INFO(name_of(kind));
-    Case given(kind);
+    const Case given(kind);
     const auto in = given.tokens.inputs();
-    SequenceTape<double> tape;
-    chunkwise(in, given.state, options, &tape);
+    const SequenceTape<double> tape = given.tape();
     const auto expected = chunkwise_gradient(in, tape, given.d_out, given.d_final);
     SequenceGradients<double> gradients = other_numbers(expected);
     const double *const q = gradients.q.data(), *const of_state = gradients.state.data();
@@ -122,10 +136,9 @@ TEST_CASE("the caller's matrices take any size, and that of no token", "[law]") 
 }
 
 TEST_CASE("the gradient of the state may be that of the tokens before", "[law]") {
-  Case given(some_kind);
+  const Case given(some_kind);
   const auto in = given.tokens.inputs();
-  SequenceTape<double> tape;
-  chunkwise(in, given.state, options, &tape);
+  const SequenceTape<double> tape = given.tape();
   const auto expected = chunkwise_gradient(in, tape, given.d_out, given.d_final);
   SequenceGradients<double> gradients = other_numbers(expected);
   gradients.state = given.d_final;
@@ -172,9 +185,8 @@ TEST_CASE("refused numbers leave no result, and refused shapes the old one", "[l
 TEST_CASE("results may not lie where they are computed from", "[law]") {
   Case given(some_kind);
   const auto in = given.tokens.inputs();
-  SequenceTape<double> tape;
+  const SequenceTape<double> tape = given.tape();
   LogLinearState<double> state = given.state;
-  chunkwise(in, state, options, &tape);
   const Tokens<double> before = given.tokens;
   const auto refused = [&](const auto& call, const char* result, const char* array) {
     INFO(result << " " << array);

@@ -285,7 +285,7 @@ struct SequenceGradients {
     sized.resize_like(in);
     return sized;
   }
-  /// The same, in the memory of these where that has the size.
+  /// The same, in the memory of these where that has the size; allocates elsewhere.
   void resize_like(const SequenceInputs<Scalar>& in) {
     const auto resize = [](const char*, const auto& input, Matrix& gradient) {
       detail::resize(gradient, input.rows(), input.cols());

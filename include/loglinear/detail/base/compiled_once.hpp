@@ -2,9 +2,10 @@
 #ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 #define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
-// What a program that links the library of runtime/ need not compile itself. A header lists its
-// templates in a macro: LIST(extern, double) declares their instantiations, and LIST(, double),
-// which stands in a file of runtime/, makes them.
+// What a program that links the target loglinear::runtime need not compile itself. A header lists
+// its function templates in a macro: LIST(extern, double) declares their instantiations, and
+// LIST(, double), which stands in a file of cmake/runtime/, makes them. What no list has is
+// compiled where it is used.
 
 #ifdef LOGLINEAR_RUNTIME
 /// Declares what the list names for float and double.
@@ -17,7 +18,7 @@
 #  define LOGLINEAR_COMPILED_ONCE(LIST)
 #endif
 
-/// Makes what the list names for float and double, in a file of runtime/.
+/// Makes what the list names for float and double, in a file of cmake/runtime/.
 #define LOGLINEAR_COMPILE(LIST) \
   namespace loglinear {         \
   LIST(, float)                 \
