@@ -1,11 +1,12 @@
 # The target loglinear::runtime: the library with what is compiled once for float and double instead
-# of in each source file that uses it: layers chosen at run time (make_attention), the kernels, the
-# chunkwise algorithm and the sequence forms. It is built in the project that links it, with that
-# project's flags, and not at all where nothing does. The installed package does the same with this
-# very file.
+# of in each source file that uses it: layers chosen at run time (make_attention), the streams of
+# every kind of transition, the weights and their steps, the kernels, the chunkwise algorithm and the
+# sequence forms. It is built in the project that links it, with that project's flags, and not at all
+# where nothing does. The installed package does the same with this very file.
 
 if(NOT TARGET loglinear_runtime)
-  set(loglinear_runtime_files attention_double.cpp attention_float.cpp chunks.cpp kernels.cpp sequence.cpp)
+  set(loglinear_runtime_files attention_double.cpp attention_float.cpp chunks.cpp kernels.cpp learning.cpp
+                              sequence.cpp streams_double.cpp streams_float.cpp)
   list(TRANSFORM loglinear_runtime_files PREPEND "${CMAKE_CURRENT_LIST_DIR}/runtime/")
   add_library(loglinear_runtime STATIC EXCLUDE_FROM_ALL ${loglinear_runtime_files})
   unset(loglinear_runtime_files)

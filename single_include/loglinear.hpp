@@ -548,6 +548,47 @@ void copy_rows(const RowBlock<Number>& from,
 
 #endif  // LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
 
+// ---- loglinear/detail/base/compiled_once.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+#define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+
+// What a program that links the target loglinear::runtime need not compile itself. A header lists
+// its function templates in a macro: LIST(extern, double) declares their instantiations, and
+// LIST(, double), which stands in a file of cmake/runtime/, makes them. What no list has is
+// compiled where it is used.
+
+#ifdef LOGLINEAR_RUNTIME
+/// Declares what the list names for float and double.
+#  define LOGLINEAR_COMPILED_ONCE(LIST) \
+    namespace loglinear {               \
+    LIST(extern, float)                 \
+    LIST(extern, double)                \
+    }
+/// Declares what the list names for one type.
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) \
+    namespace loglinear {                         \
+    LIST(extern, TYPE)                            \
+    }
+#else
+#  define LOGLINEAR_COMPILED_ONCE(LIST)
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)
+#endif
+
+/// Makes what the list names for float and double, in a file of cmake/runtime/.
+#define LOGLINEAR_COMPILE(LIST) \
+  namespace loglinear {         \
+  LIST(, float)                 \
+  LIST(, double)                \
+  }
+/// Makes what the list names for one type.
+#define LOGLINEAR_COMPILE_FOR(LIST, TYPE) \
+  namespace loglinear {                   \
+  LIST(, TYPE)                            \
+  }
+
+#endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
+
 // ---- loglinear/detail/base/error.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
@@ -888,6 +929,12 @@ class TextPart {
   Sort sort_ = Sort::words;
 };
 
+/// Appends parts one after the other. A template, so that it can be compiled once.
+template <class Part>
+[[gnu::cold]] void append_parts(std::initializer_list<Part> parts, TextStorage& storage) {
+  for (const Part& part : parts) part.append_to(storage);
+}
+
 /// A message made of parts one after the other: `Text("at most ", n, " tokens")`. Numbers are
 /// written in the shortest way that reads back as the same number.
 class Text {
@@ -895,9 +942,7 @@ class Text {
   template <class... Parts>
   explicit Text(const Parts&... parts)
       : Text(std::initializer_list<TextPart>{TextPart(told(parts))...}) {}
-  [[gnu::cold]] explicit Text(std::initializer_list<TextPart> parts) {
-    for (const TextPart& part : parts) part.append_to(storage_);
-  }
+  explicit Text(std::initializer_list<TextPart> parts) { append_parts(parts, storage_); }
 
   [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
   [[nodiscard]] operator std::string_view() const { return storage_; }
@@ -907,6 +952,11 @@ class Text {
 };
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_APPEND_PARTS(EXTERN, PART)                                     \
+  EXTERN template void detail::append_parts(std::initializer_list<detail::PART>, \
+                                            detail::TextStorage&);
+LOGLINEAR_COMPILED_ONCE_FOR(LOGLINEAR_APPEND_PARTS, TextPart)
 
 #endif  // LOGLINEAR_DETAIL_BASE_TEXT_HPP
 
@@ -932,8 +982,10 @@ class InvalidArgument final : public std::exception {
 };
 #endif
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(
-    std::string_view argument, const TextPart& value, std::initializer_list<TextPart> legal) {
+/// A template, so that it can be compiled once.
+template <class Part>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_with(std::string_view argument, const Part& value,
+                                                      std::initializer_list<Part> legal) {
   const Text text("loglinear: ", argument, " is ", Text{value}, "; it must be ", Text(legal));
 #ifdef __cpp_exceptions
   raise(std::invalid_argument(text.c_str()));
@@ -959,6 +1011,11 @@ template <class Value, class... Legal>
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_FAIL_WITH(EXTERN, PART)                                       \
+  EXTERN template void detail::fail_with(std::string_view, const detail::PART&, \
+                                         std::initializer_list<detail::PART>);
+LOGLINEAR_COMPILED_ONCE_FOR(LOGLINEAR_FAIL_WITH, TextPart)
 
 #endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP
 
@@ -2044,36 +2101,6 @@ class HalfDecays {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_HALVES_HPP
-
-// ---- loglinear/detail/base/compiled_once.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
-#define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
-
-// What a program that links the target loglinear::runtime need not compile itself. A header lists
-// its function templates in a macro: LIST(extern, double) declares their instantiations, and
-// LIST(, double), which stands in a file of cmake/runtime/, makes them. What no list has is
-// compiled where it is used.
-
-#ifdef LOGLINEAR_RUNTIME
-/// Declares what the list names for float and double.
-#  define LOGLINEAR_COMPILED_ONCE(LIST) \
-    namespace loglinear {               \
-    LIST(extern, float)                 \
-    LIST(extern, double)                \
-    }
-#else
-#  define LOGLINEAR_COMPILED_ONCE(LIST)
-#endif
-
-/// Makes what the list names for float and double, in a file of cmake/runtime/.
-#define LOGLINEAR_COMPILE(LIST) \
-  namespace loglinear {         \
-  LIST(, float)                 \
-  LIST(, double)                \
-  }
-
-#endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
 // ---- loglinear/detail/base/resize.hpp
 
@@ -5008,6 +5035,13 @@ template <class Derived>
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_CHECKS(EXTERN, SCALAR)                                                      \
+  EXTERN template void detail::fail_not_finite(std::string_view, const SCALAR*, Eigen::Index, \
+                                               Eigen::Index, Eigen::Index, Eigen::Index);     \
+  EXTERN template double detail::max_abs(const SCALAR*, Eigen::Index);                        \
+  EXTERN template double detail::stable_norm(const detail::Pieces<SCALAR>&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CHECKS)
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
@@ -7970,6 +8004,12 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_CARRY(EXTERN, SCALAR)                                                            \
+  EXTERN template void detail::carry(SCALAR*, int, bool, Eigen::Index, Eigen::Index, Eigen::Index, \
+                                     const detail::LeafKeys<SCALAR>&, const SCALAR*);              \
+  EXTERN template void detail::carry(SCALAR*, int, bool, Eigen::Index, const SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CARRY)
 
 #endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
 
@@ -12100,6 +12140,18 @@ void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d
 
 }  // namespace loglinear::detail
 
+#define LOGLINEAR_MATH(EXTERN, SCALAR)                                                           \
+  EXTERN template void detail::sigmoid(const SCALAR*, double, Eigen::Index, SCALAR*);            \
+  EXTERN template void detail::sigmoids(const SCALAR*, Eigen::Index, SCALAR*);                   \
+  EXTERN template void detail::exp_of_negative(const SCALAR*, Eigen::Index, SCALAR*);            \
+  EXTERN template void detail::exp_of(const SCALAR*, Eigen::Index, SCALAR*);                     \
+  EXTERN template void detail::tanh_of(const SCALAR*, Eigen::Index, SCALAR*);                    \
+  EXTERN template void detail::tanh_pullback(const SCALAR*, Eigen::Index, SCALAR*);              \
+  EXTERN template void detail::unit_vector(const SCALAR*, Eigen::Index, SCALAR*);                \
+  EXTERN template void detail::unit_vector_pullback(const SCALAR*, const SCALAR*, const SCALAR*, \
+                                                    Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MATH)
+
 #endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
 
 // ---- loglinear/detail/kernels/row_dots.hpp
@@ -12260,6 +12312,10 @@ void softplus(const Scalar* z, Index size, Scalar* out) {
 
 }  // namespace loglinear::detail
 
+#define LOGLINEAR_SOFTPLUS(EXTERN, SCALAR) \
+  EXTERN template void detail::softplus(const SCALAR*, Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_SOFTPLUS)
+
 #endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
 // ---- loglinear/layer/detail/adam_kernel.hpp
@@ -12324,6 +12380,15 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_ADAM(EXTERN, SCALAR)                                                        \
+  EXTERN template void detail::adam_update<false>(const detail::AdamNumbers<SCALAR>&,         \
+                                                  const SCALAR&, const SCALAR*, Eigen::Index, \
+                                                  SCALAR*, SCALAR*, SCALAR*);                 \
+  EXTERN template void detail::adam_update<true>(const detail::AdamNumbers<SCALAR>&,          \
+                                                 const SCALAR&, const SCALAR*, Eigen::Index,  \
+                                                 SCALAR*, SCALAR*, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ADAM)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
 
@@ -12731,10 +12796,10 @@ concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasPar
 
 #endif  // LOGLINEAR_RULES_RULE_HPP
 
-// ---- loglinear/layer/detail/parameters.hpp
+// ---- loglinear/layer/detail/parameters_interface.hpp
 
-#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
-#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_INTERFACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_INTERFACE_HPP
 
 // The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
 // product and a training step one rank-one update, and all free vectors in one more.
@@ -12749,47 +12814,14 @@ class Parameters {
   /// Appends an array; returns where it begins in the stacked projections or free vectors.
   /// \throws std::invalid_argument for a negative number of rows, or where the bytes exceed an
   /// Index
-  Index append(const Parameter& shape) {
-    Index& end = shape.is_projection ? projected_ : free_size_;
-    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    if (shape.rows < 0 || shape.rows > most / columns - end) {
-      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
-           most / columns - end);
-    }
-    end += shape.rows;
-    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
-    return begin;
-  }
+  Index append(const Parameter& shape);
 
   /// Appends a free vector for each projection, in their order: its bias, which begins at 0.
-  void append_biases() {
-    for (std::size_t i = 0, end = arrays_.size(); i < end; ++i) {
-      const Parameter shape = arrays_[i].shape;
-      if (shape.is_projection) append(free_vector(arrays_[i].name + ".bias", shape.rows, 0.0));
-    }
-  }
+  void append_biases();
 
   /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: `scale` times a standard normal, or the constant that the parameter names.
-  void draw(Xorshift64& random, double scale = 0.01) {
-    projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
-    free_ = detail::zeros<Scalar>(free_size_);
-    const auto weight = [&](const Parameter& shape) {
-      const double value = shape.initial ? *shape.initial : scale * random.normal();
-      if (!is_finite(Scalar(value))) fail(shape.name, value, "finite in the layer's scalar");
-      return Scalar(value);
-    };
-    for (const Array& array : arrays_) {
-      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
-        if (!array.shape.is_projection) free_[i] = weight(array.shape);
-        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
-          projections_(i, j) = weight(array.shape);
-        }
-      }
-    }
-    measure();
-  }
+  void draw(Xorshift64& random, double scale = 0.01);
 
   [[nodiscard]] Index projected_size() const { return projected_; }
   [[nodiscard]] Index free_size() const { return free_size_; }
@@ -12804,53 +12836,19 @@ class Parameters {
   [[nodiscard]] Scalar* free_data() { return free_.data(); }
   /// Throws unless every weight stays finite when it becomes `factor` times as large at most, and
   /// then moves by `step` at most.
-  void admit_growth(double factor, double step) {
-    const double limit = magnitude_limit<Scalar>();
-    if (!is_at_most(magnitude_ * factor + step, limit)) measure();
-    const double after = magnitude_ * factor + step;
-    if (!is_at_most(after, limit)) {
-      fail("the largest weight after this step", after, "within the range of the scalar type");
-    }
-    magnitude_ = after;
-  }
+  void admit_growth(double factor, double step);
   /// Throws unless the other has arrays of the same names and shapes.
-  void require_same_arrays(const Parameters& other) const {
-    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
-    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
-                 static_cast<Index>(arrays_.size()));
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Array &own = arrays_[i], &others = other.arrays_[i];
-      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
-                   own.shape.rows);
-    }
-    require_size("the gradient (rows of projections)", other.projections_.rows(),
-                 projections_.rows());
-    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
-  }
+  void require_same_arrays(const Parameters& other) const;
 
   /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
   /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
   /// depend on `from`.
-  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
-    constexpr Index width = packet_size<Scalar>;
-    from -= from % width;
-    if (from > 0 && projected_ - from < width) from -= width;
-    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
-                            x.data(), raw.data() + from);
-  }
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const;
 
   /// raw = x W^T, a row a token.
-  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const {
-    product<Into::replace>(x, by_input(), raw);
-  }
+  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const;
   /// d_x = d_raw W, a row a token.
-  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const {
-    RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
-    transpose_into(d_raw, transposed);
-    product<Into::replace>(by_input(), transposed, d_x_transposed);
-    transpose_into(d_x_transposed, d_x);
-  }
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const;
 
   /// The same arrays, all zero: for a gradient.
   [[nodiscard]] Parameters zeros() const {
@@ -12861,36 +12859,18 @@ class Parameters {
     return zeros;
   }
   /// W += d_raw^T x, for a gradient.
-  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw) {
-    const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
-    product<Into::add>(x.transpose(), d_raw, by_input);
-  }
+  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw);
   void add_free(const Vector<Scalar>& d_free) {
     add(free_.data(), d_free.data(), free_.size(), free_.data());
   }
 
   /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
   /// arrays, or where a weight would not be finite; nothing is changed then
-  void descend(double learning_rate, const Parameters& gradient) {
-    require_same_arrays(gradient);
-    gradient.require_finite_gradient();
-    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
-    if (is_exactly(learning_rate, 0.0)) return;
-    const auto step = -Scalar(learning_rate);
-    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
-    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
-  }
+  void descend(double learning_rate, const Parameters& gradient);
 
   /// Throws unless the step of `descend` leaves every weight finite.
   void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
-                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
-    if (!is_finite(largest) || !is_finite(largest_free)) {
-      require_finite("coefficient # of the gradient", d_raw);
-      require_finite("coefficient # of the gradient", d_free);
-    }
-    admit_step(learning_rate, largest, max_abs(x), largest_free);
-  }
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free);
 
   /// Throws unless every number is finite, as those of a gradient.
   void require_finite_gradient() const {
@@ -12900,12 +12880,7 @@ class Parameters {
 
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
   void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-               const Vector<Scalar>& d_free) {
-    const auto step = -Scalar(learning_rate);
-    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
-    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
-  }
+               const Vector<Scalar>& d_free);
 
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> names;
@@ -12914,29 +12889,9 @@ class Parameters {
   }
 
   /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
-  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
-    const Array& array = find(name);
-    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-    if (!array.shape.is_projection) {
-      return {free_.data() + array.begin, 1, array.shape.rows, Strides(1, 1)};
-    }
-    return {projections_.data() + array.begin, array.shape.rows, d_model_, Strides(projected_, 1)};
-  }
+  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const;
 
-  void set(std::string_view name, const Matrix<Scalar>& value) {
-    const Array& array = find(name);
-    const ConstMatrixView<Scalar> old = get(name);
-    require_size(Text("rows of ", array.name), value.rows(), old.rows());
-    require_size(Text("columns of ", array.name), value.cols(), old.cols());
-    require_finite(name, value);
-    require_between(Text("the largest coefficient of ", array.name), max_abs(value), 0.0,
-                    magnitude_limit<Scalar>());
-    Scalar* const to = array.shape.is_projection ? projections_.data() : free_.data();
-    for (Index j = 0; j < value.cols(); ++j) {
-      copy(value.data() + j * value.rows(), value.rows(), to + array.begin + j * old.outerStride());
-    }
-    measure();
-  }
+  void set(std::string_view name, const Matrix<Scalar>& value);
 
   /// For checkpoints.
   template <class Self, class Visit>
@@ -12980,27 +12935,11 @@ class Parameters {
     return {projections_.data(), d_model_, projected_, projected_};
   }
 
-  [[nodiscard]] const Array& find(std::string_view name) const {
-    for (const Array& array : arrays_) {
-      if (array.name == name) return array;
-    }
-    std::string legal = "one of";
-    for (const Array& array : arrays_) legal += ' ' + array.name;
-    fail("weight name", name, legal);
-  }
+  [[nodiscard]] const Array& find(std::string_view name) const;
 
   /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
   /// of the projections is a product of a number up to `largest` and one up to `largest_x`.
-  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
-    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
-    // be so small that only their product is finite.
-    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
-    require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,",
-                    (std::max)(rate, learning_rate), 0.0, limit);
-    admit_growth(1, (std::max)(rate * largest, learning_rate * largest_free));
-  }
+  void admit_step(double learning_rate, double largest, double largest_x, double largest_free);
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
 
@@ -13012,6 +12951,203 @@ class Parameters {
 };
 
 }  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_INTERFACE_HPP
+
+// ---- loglinear/layer/detail/parameters.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+
+// What the members of `Parameters` do; the class itself is in parameters_interface.hpp. Outside of
+// it they are no inline functions, and can be compiled once.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+Index Parameters<Scalar>::append(const Parameter& shape) {
+  Index& end = shape.is_projection ? projected_ : free_size_;
+  const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
+  constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+  if (shape.rows < 0 || shape.rows > most / columns - end) {
+    fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
+         most / columns - end);
+  }
+  end += shape.rows;
+  if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
+  return begin;
+}
+
+template <class Scalar>
+void Parameters<Scalar>::append_biases() {
+  for (std::size_t i = 0, end = arrays_.size(); i < end; ++i) {
+    const Parameter shape = arrays_[i].shape;
+    if (shape.is_projection) append(free_vector(arrays_[i].name + ".bias", shape.rows, 0.0));
+  }
+}
+
+template <class Scalar>
+void Parameters<Scalar>::draw(Xorshift64& random, double scale) {
+  projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
+  free_ = detail::zeros<Scalar>(free_size_);
+  const auto weight = [&](const Parameter& shape) {
+    const double value = shape.initial ? *shape.initial : scale * random.normal();
+    if (!is_finite(Scalar(value))) fail(shape.name, value, "finite in the layer's scalar");
+    return Scalar(value);
+  };
+  for (const Array& array : arrays_) {
+    for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
+      if (!array.shape.is_projection) free_[i] = weight(array.shape);
+      for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
+        projections_(i, j) = weight(array.shape);
+      }
+    }
+  }
+  measure();
+}
+
+template <class Scalar>
+void Parameters<Scalar>::admit_growth(double factor, double step) {
+  const double limit = magnitude_limit<Scalar>();
+  if (!is_at_most(magnitude_ * factor + step, limit)) measure();
+  const double after = magnitude_ * factor + step;
+  if (!is_at_most(after, limit)) {
+    fail("the largest weight after this step", after, "within the range of the scalar type");
+  }
+  magnitude_ = after;
+}
+
+template <class Scalar>
+void Parameters<Scalar>::require_same_arrays(const Parameters& other) const {
+  require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+  require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+               static_cast<Index>(arrays_.size()));
+  for (std::size_t i = 0; i < arrays_.size(); ++i) {
+    const Array &own = arrays_[i], &others = other.arrays_[i];
+    if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+    require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows, own.shape.rows);
+  }
+  require_size("the gradient (rows of projections)", other.projections_.rows(),
+               projections_.rows());
+  require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+}
+
+template <class Scalar>
+void Parameters<Scalar>::project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from) const {
+  constexpr Index width = packet_size<Scalar>;
+  from -= from % width;
+  if (from > 0 && projected_ - from < width) from -= width;
+  weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
+                          x.data(), raw.data() + from);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::project_rows(const ConstRowBlock<Scalar>& x,
+                                      RowMajorMatrix<Scalar>& raw) const {
+  product<Into::replace>(x, by_input(), raw);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::project_rows_back(const RowMajorMatrix<Scalar>& d_raw,
+                                           const RowBlock<Scalar>& d_x) const {
+  RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
+  transpose_into(d_raw, transposed);
+  product<Into::replace>(by_input(), transposed, d_x_transposed);
+  transpose_into(d_x_transposed, d_x);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::add_outer_rows(const ConstRowBlock<Scalar>& x,
+                                        const RowMajorMatrix<Scalar>& d_raw) {
+  const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
+  product<Into::add>(x.transpose(), d_raw, by_input);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::descend(double learning_rate, const Parameters& gradient) {
+  require_same_arrays(gradient);
+  gradient.require_finite_gradient();
+  admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
+  if (is_exactly(learning_rate, 0.0)) return;
+  const auto step = -Scalar(learning_rate);
+  axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+  axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
+}
+
+template <class Scalar>
+void Parameters<Scalar>::require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
+                                             const Vector<Scalar>& x,
+                                             const Vector<Scalar>& d_free) {
+  const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
+  if (!is_finite(largest) || !is_finite(largest_free)) {
+    require_finite("coefficient # of the gradient", d_raw);
+    require_finite("coefficient # of the gradient", d_free);
+  }
+  admit_step(learning_rate, largest, max_abs(x), largest_free);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::descend(double learning_rate, Vector<Scalar>& d_raw,
+                                 const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+  const auto step = -Scalar(learning_rate);
+  scale_by<Scalar>(step, d_raw.data(), d_raw.size());
+  add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
+  axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
+}
+
+template <class Scalar>
+ConstMatrixView<Scalar> Parameters<Scalar>::get(std::string_view name) const {
+  const Array& array = find(name);
+  using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+  if (!array.shape.is_projection) {
+    return {free_.data() + array.begin, 1, array.shape.rows, Strides(1, 1)};
+  }
+  return {projections_.data() + array.begin, array.shape.rows, d_model_, Strides(projected_, 1)};
+}
+
+template <class Scalar>
+void Parameters<Scalar>::set(std::string_view name, const Matrix<Scalar>& value) {
+  const Array& array = find(name);
+  const ConstMatrixView<Scalar> old = get(name);
+  require_size(Text("rows of ", array.name), value.rows(), old.rows());
+  require_size(Text("columns of ", array.name), value.cols(), old.cols());
+  require_finite(name, value);
+  require_between(Text("the largest coefficient of ", array.name), max_abs(value), 0.0,
+                  magnitude_limit<Scalar>());
+  Scalar* const to = array.shape.is_projection ? projections_.data() : free_.data();
+  for (Index j = 0; j < value.cols(); ++j) {
+    copy(value.data() + j * value.rows(), value.rows(), to + array.begin + j * old.outerStride());
+  }
+  measure();
+}
+
+template <class Scalar>
+auto Parameters<Scalar>::find(std::string_view name) const -> const Array& {
+  for (const Array& array : arrays_) {
+    if (array.name == name) return array;
+  }
+  std::string legal = "one of";
+  for (const Array& array : arrays_) legal += ' ' + array.name;
+  fail("weight name", name, legal);
+}
+
+template <class Scalar>
+void Parameters<Scalar>::admit_step(double learning_rate, double largest, double largest_x,
+                                    double largest_free) {
+  // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+  // be so small that only their product is finite.
+  const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
+  require_between("the learning rate times the largest gradient of a projection",
+                  learning_rate * largest, 0.0, limit);
+  require_between("the learning rate times the largest |x|, or 1,", (std::max)(rate, learning_rate),
+                  0.0, limit);
+  admit_growth(1, (std::max)(rate * largest, learning_rate * largest_free));
+}
+
+}  // namespace loglinear::detail
+
+#define LOGLINEAR_PARAMETERS(EXTERN, SCALAR) EXTERN template class detail::Parameters<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_PARAMETERS)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
 
@@ -13430,6 +13566,130 @@ struct MlpWeights {
 
 #endif  // LOGLINEAR_RULES_MLP_WEIGHTS_HPP
 
+// ---- loglinear/rules/normalized_mixture.hpp
+
+#ifndef LOGLINEAR_RULES_NORMALIZED_MIXTURE_HPP
+#define LOGLINEAR_RULES_NORMALIZED_MIXTURE_HPP
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not. Where
+/// every r_l / tau is below -20, softplus is exp to rounding; lambda is then computed as a softmax,
+/// shifted by the largest logit. Weights: `w_lambda` (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
+ private:
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const;
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const;
+  /// Whether softplus(z) is exp(z) to rounding for every z; all of them may underflow to 0. Most
+  /// often the first z decides.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
+  }
+};
+
+template <class Scalar>
+void NormalizedMixture::weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+  shifted_logits(raw, n, lambda);
+  if (all_underflow(lambda, n)) {
+    const Scalar largest = *std::max_element(lambda, lambda + n);
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+    detail::exp_of(lambda, n, lambda);
+  } else {
+    detail::softplus(lambda, n, lambda);
+  }
+  Scalar sum = detail::sum(lambda, n);
+  if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+    const Scalar largest = *std::max_element(lambda, lambda + n);
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+    sum = detail::sum(lambda, n);
+  }
+  for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
+}
+
+template <class Scalar>
+void NormalizedMixture::pull_back_levels(const Scalar* raw, const Scalar* lambda,
+                                         const Scalar* d_lambda, Eigen::Index n,
+                                         Scalar* d_raw) const {
+  const Scalar mean = detail::dot(lambda, d_lambda, n);
+  shifted_logits(raw, n, d_raw);
+  if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+    std::copy_n(lambda, n, d_raw);
+  } else {
+    const auto largest = std::max_element(lambda, lambda + n) - lambda;
+    const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+    detail::sigmoids(d_raw, n, d_raw);
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+  }
+  for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+}
+
+}  // namespace loglinear
+
+/// The policy's arithmetic, which is compiled once, see compiled_once.hpp.
+#define LOGLINEAR_NORMALIZED_MIXTURE(EXTERN, SCALAR)                                         \
+  EXTERN template void NormalizedMixture::weigh_levels(const SCALAR*, Eigen::Index, SCALAR*) \
+      const;                                                                                 \
+  EXTERN template void NormalizedMixture::pull_back_levels(                                  \
+      const SCALAR*, const SCALAR*, const SCALAR*, Eigen::Index, SCALAR*) const;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_NORMALIZED_MIXTURE)
+
+#endif  // LOGLINEAR_RULES_NORMALIZED_MIXTURE_HPP
+
 // ---- loglinear/rules/type_list.hpp
 
 #ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
@@ -13488,105 +13748,6 @@ struct Filter<TypeList<Types...>, Is> {
 ///   constexpr bool.
 
 namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not. Where
-/// every r_l / tau is below -20, softplus is exp to rounding; lambda is then computed as a softmax,
-/// shifted by the largest logit. Weights: `w_lambda` (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
-  static constexpr void hyperparameters(auto& self, auto&& visit) {
-    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
-    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
-  }
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    weigh_levels(raw.data(), lambda.size(), lambda.data());
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
-  }
-
-  /// Whether all hyperparameters are equal.
-  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
-
- private:
-  template <class Scalar>
-  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
-    shifted_logits(raw, n, lambda);
-    if (all_underflow(lambda, n)) {
-      const Scalar largest = *std::max_element(lambda, lambda + n);
-      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
-      detail::exp_of(lambda, n, lambda);
-    } else {
-      detail::softplus(lambda, n, lambda);
-    }
-    Scalar sum = detail::sum(lambda, n);
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      const Scalar largest = *std::max_element(lambda, lambda + n);
-      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
-      sum = detail::sum(lambda, n);
-    }
-    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
-  }
-
-  template <class Scalar>
-  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
-                        Eigen::Index n, Scalar* d_raw) const {
-    const Scalar mean = detail::dot(lambda, d_lambda, n);
-    shifted_logits(raw, n, d_raw);
-    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
-      std::copy_n(lambda, n, d_raw);
-    } else {
-      const auto largest = std::max_element(lambda, lambda + n) - lambda;
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      detail::sigmoids(d_raw, n, d_raw);
-      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
-    }
-    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
-  }
-
-  /// Whether softplus(z) is exp(z) to rounding for every z; all of them may underflow to 0. Most
-  /// often the first z decides.
-  template <class Scalar>
-  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
-    const Scalar low(-detail::softplus_linear_from);
-    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
-  }
-  template <class Scalar>
-  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
-    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
-    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
-  }
-};
 
 /// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, where `mixture` is the
 /// `NormalizedMixture` over all levels and 2^l is the number of tokens that level l holds. A sum of
@@ -13983,51 +14144,15 @@ namespace loglinear::detail {
 template <class Scalar>
 class InputScales {
  public:
-  InputScales(Index d_model, bool normalizes)
-      : normalizes_(normalizes),
-        scales_(ones<Scalar>(d_model)),
-        counts_(zeros<Scalar>(d_model)),
-        next_scales_(scales_),
-        next_counts_(counts_),
-        ratios_(scales_),
-        unit_(counts_) {}
+  InputScales(Index d_model, bool normalizes);
 
-  void reset() {
-    follows_ = 1;
-    std::fill_n(scales_.data(), scales_.size(), Scalar(1));
-    std::fill_n(counts_.data(), counts_.size(), Scalar(0));
-  }
+  void reset();
   void settle() { follows_ = 0; }
   [[nodiscard]] bool is_normalizing() const { return normalizes_; }
 
   /// Multiplies x_j by the ratio by which the weights of input j are about to be rescaled. So the
   /// present weights make of the new x what the rescaled ones make of the old.
-  void look(Vector<Scalar>& x) {
-    using std::abs;
-    hold();
-    Scalar largest{0};
-    for (Index j = 0; normalizes_ && j < x.size(); ++j) {
-      const Scalar size = abs(x[j]);
-      if (size > Scalar(0)) {
-        next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
-        next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
-      }
-      if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
-    }
-    const Scalar least = Scalar(negligible) * largest;
-    for (Index j = 0; j < x.size(); ++j) {
-      const Scalar size = abs(x[j]), n = counts_[j];
-      if (normalizes_ && size > Scalar(0)) {
-        if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
-          next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
-          next_counts_[j] = n;
-        }
-        if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
-      }
-      unit_[j] = x[j] / next_scales_[j];
-      x[j] *= ratios_[j];
-    }
-  }
+  void look(Vector<Scalar>& x);
   /// Looks at a token without changing any scale.
   void see(const Vector<Scalar>& x) {
     hold();
@@ -14114,14 +14239,62 @@ class InputScales {
   Vector<Scalar> next_scales_, next_counts_, ratios_, unit_;
 };
 
+template <class Scalar>
+InputScales<Scalar>::InputScales(Index d_model, bool normalizes)
+    : normalizes_(normalizes),
+      scales_(ones<Scalar>(d_model)),
+      counts_(zeros<Scalar>(d_model)),
+      next_scales_(scales_),
+      next_counts_(counts_),
+      ratios_(scales_),
+      unit_(counts_) {}
+
+template <class Scalar>
+void InputScales<Scalar>::reset() {
+  follows_ = 1;
+  std::fill_n(scales_.data(), scales_.size(), Scalar(1));
+  std::fill_n(counts_.data(), counts_.size(), Scalar(0));
+}
+
+template <class Scalar>
+void InputScales<Scalar>::look(Vector<Scalar>& x) {
+  using std::abs;
+  hold();
+  Scalar largest{0};
+  for (Index j = 0; normalizes_ && j < x.size(); ++j) {
+    const Scalar size = abs(x[j]);
+    if (size > Scalar(0)) {
+      next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
+      next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
+    }
+    if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
+  }
+  const Scalar least = Scalar(negligible) * largest;
+  for (Index j = 0; j < x.size(); ++j) {
+    const Scalar size = abs(x[j]), n = counts_[j];
+    if (normalizes_ && size > Scalar(0)) {
+      if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
+        next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
+        next_counts_[j] = n;
+      }
+      if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
+    }
+    unit_[j] = x[j] / next_scales_[j];
+    x[j] *= ratios_[j];
+  }
+}
+
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_INPUT_SCALES(EXTERN, SCALAR) EXTERN template class detail::InputScales<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_INPUT_SCALES)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
 
-// ---- loglinear/layer/detail/stepper.hpp
+// ---- loglinear/layer/detail/stepper_interface.hpp
 
-#ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
-#define LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
 
 namespace loglinear::detail {
 
@@ -14133,17 +14306,7 @@ class Stepper {
  public:
   /// \param follows  whether the rule `normalized` divides drawn weights and steps by the scales
   /// of the inputs
-  Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
-      : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
-    step.validate();
-    set_rate(rate);
-    if (is_plain()) return;
-    square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
-    free_square_ = zeros<Scalar>(parameters.free_size());
-    if (!has_mean()) return;
-    mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
-    free_mean_ = zeros<Scalar>(parameters.free_size());
-  }
+  Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows);
 
   [[nodiscard]] const Step& step() const { return step_; }
   [[nodiscard]] double rate() const { return rate_; }
@@ -14152,14 +14315,7 @@ class Stepper {
     rate_ = rate;
   }
   /// Weights are drawn anew: forgets everything.
-  void reset() {
-    scales_.reset();
-    std::fill_n(mean_.data(), mean_.size(), Scalar(0));
-    std::fill_n(square_.data(), square_.size(), Scalar(0));
-    std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
-    std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
-    count_ = 0;
-  }
+  void reset();
   /// A weight has been set: none follows the inputs any more.
   void settle() { scales_.settle(); }
 
@@ -14181,85 +14337,20 @@ class Stepper {
 
   /// Throws unless the step leaves every weight finite, for the gradient d_raw x^T and d_free.
   void admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-             const Vector<Scalar>& d_free) {
-    shortened_ = 1;
-    if (step_.clip > 0) {
-      require_finite_gradient(d_raw, d_free);
-      shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
-                         stable_norm(d_free)));
-    }
-    if (is_plain()) {
-      return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
-    }
-    require_finite_gradient(d_raw, d_free);
-    admit_adaptive(parameters,
-                   (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
-  }
+             const Vector<Scalar>& d_free);
   /// The step; d_raw is scaled on the way.
   void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-            const Vector<Scalar>& d_free) {
-    if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
-    if (stays()) return;
-    scales_.take();
-    begin_step();
-    const Index rows = parameters.projected_size();
-    for (Index j = 0; j < parameters.d_model(); ++j) {
-      Scalar* const weights = parameters.column(j);
-      const Scalar ratio = scales_.ratio(j);
-      if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
-      adam_.size = size_ / scales_.scale(j);
-      update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
-    }
-    step_free(parameters, d_free);
-  }
+            const Vector<Scalar>& d_free);
   /// \}
 
   /// \name A span of tokens
   /// \{
 
   /// Looks at the inputs of a span to learn from, and rescales the weights at once.
-  void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
-    if (is_plain() || stays() || !scales_.is_normalizing()) return;
-    Vector<Scalar> row(x.cols());
-    for (Index t = 0; t < x.rows(); ++t) {
-      copy(x.data() + t * x.cols(), x.cols(), row.data());
-      scales_.look(row);
-      parameters.admit_growth(scales_.largest_ratio(), 0);
-      scales_.take();
-      for (Index j = 0; j < x.cols(); ++j) {
-        const Scalar ratio = scales_.ratio(j);
-        if (is_exactly(ratio, Scalar(1))) continue;
-        scale_by(ratio, parameters.column(j), parameters.projected_size());
-      }
-    }
-  }
+  void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x);
   /// The step. Throws for the gradient of other arrays, or where a weight would not be finite;
   /// nothing is changed then.
-  void take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
-    parameters.require_same_arrays(gradient);
-    gradient.require_finite_gradient();
-    const Index rows = parameters.projected_size();
-    double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
-    for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
-      const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
-      const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
-      largest = (std::max)(largest, max_abs(column) / scale);
-      norm = std::hypot(norm, stable_norm(column) / scale);
-    }
-    shortened_ = 1;
-    if (step_.clip > 0) shorten(norm);
-    if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
-    if (stays()) return;
-    scales_.hold();
-    admit_adaptive(parameters, largest);
-    begin_step();
-    for (Index j = 0; j < gradient.d_model(); ++j) {
-      adam_.size = size_ / scales_.scale(j);
-      update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
-             parameters.column(j));
-    }
-    step_free(parameters, gradient.free());
-  }
+  void take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient);
   /// \}
 
   /// Becomes another one, in this scalar. \throws std::invalid_argument where a number is out of
@@ -14302,20 +14393,7 @@ class Stepper {
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
   /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
-  void require_legal() const {
-    if (is_plain()) return;
-    require_finite("step.mean", mean_);
-    require_finite("step.free_mean", free_mean_);
-    require_between("step.count", count_, std::uint64_t{0}, most_steps);
-    const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
-    for (const auto& squares :
-         {ConstVectorView<Scalar>(square_.data(), square_.size()),
-          ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
-      for (Index i = 0; i < squares.size(); ++i) {
-        require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
-      }
-    }
-  }
+  void require_legal() const;
   static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
@@ -14334,30 +14412,9 @@ class Stepper {
     return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
   }
   /// \param largest  bounds the gradient, in the units of the rule
-  void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
-    const double shortest = largest * shortened_;
-    require_between("the square of the largest gradient", shortest * shortest, 0.0,
-                    magnitude_limit<Scalar>());
-    const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
-    parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
-  }
+  void admit_adaptive(Parameters<Scalar>& parameters, double largest);
   /// The numbers of the step that is about to be taken.
-  void begin_step() {
-    count_ = (std::min)(count_ + 1, most_steps);
-    const auto t = static_cast<double>(count_);
-    const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
-    const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
-    size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
-    factor_ = Scalar(shortened_);
-    adam_.beta1 = Scalar(beta1());
-    adam_.rest1 = Scalar(1 - beta1());
-    adam_.beta2 = Scalar(step_.beta2);
-    adam_.rest2 = Scalar(1 - step_.beta2);
-    adam_.correction = Scalar(correction(count_));
-    adam_.reach = Scalar(reach());
-    // What is below counts as 0: a square that vanishes must not be divided by.
-    adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
-  }
+  void begin_step();
   /// Steps some weights, whose means and squares begin at `first`.
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
@@ -14389,6 +14446,168 @@ class Stepper {
 };
 
 }  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
+
+// ---- loglinear/layer/detail/stepper.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+#define LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+
+// What the members of `Stepper` do; the class itself is in stepper_interface.hpp. Outside of it
+// they are no inline functions, and can be compiled once.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+Stepper<Scalar>::Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate,
+                         bool follows)
+    : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
+  step.validate();
+  set_rate(rate);
+  if (is_plain()) return;
+  square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+  free_square_ = zeros<Scalar>(parameters.free_size());
+  if (!has_mean()) return;
+  mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+  free_mean_ = zeros<Scalar>(parameters.free_size());
+}
+
+template <class Scalar>
+void Stepper<Scalar>::reset() {
+  scales_.reset();
+  std::fill_n(mean_.data(), mean_.size(), Scalar(0));
+  std::fill_n(square_.data(), square_.size(), Scalar(0));
+  std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
+  std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
+  count_ = 0;
+}
+
+template <class Scalar>
+void Stepper<Scalar>::admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw,
+                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+  shortened_ = 1;
+  if (step_.clip > 0) {
+    require_finite_gradient(d_raw, d_free);
+    shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
+                       stable_norm(d_free)));
+  }
+  if (is_plain()) {
+    return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
+  }
+  require_finite_gradient(d_raw, d_free);
+  admit_adaptive(parameters, (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
+}
+
+template <class Scalar>
+void Stepper<Scalar>::take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+  if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+  if (stays()) return;
+  scales_.take();
+  begin_step();
+  const Index rows = parameters.projected_size();
+  for (Index j = 0; j < parameters.d_model(); ++j) {
+    Scalar* const weights = parameters.column(j);
+    const Scalar ratio = scales_.ratio(j);
+    if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
+    adam_.size = size_ / scales_.scale(j);
+    update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
+  }
+  step_free(parameters, d_free);
+}
+
+template <class Scalar>
+void Stepper<Scalar>::look_at_rows(Parameters<Scalar>& parameters,
+                                   const RowMajorMatrix<Scalar>& x) {
+  if (is_plain() || stays() || !scales_.is_normalizing()) return;
+  Vector<Scalar> row(x.cols());
+  for (Index t = 0; t < x.rows(); ++t) {
+    copy(x.data() + t * x.cols(), x.cols(), row.data());
+    scales_.look(row);
+    parameters.admit_growth(scales_.largest_ratio(), 0);
+    scales_.take();
+    for (Index j = 0; j < x.cols(); ++j) {
+      const Scalar ratio = scales_.ratio(j);
+      if (is_exactly(ratio, Scalar(1))) continue;
+      scale_by(ratio, parameters.column(j), parameters.projected_size());
+    }
+  }
+}
+
+template <class Scalar>
+void Stepper<Scalar>::take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
+  parameters.require_same_arrays(gradient);
+  gradient.require_finite_gradient();
+  const Index rows = parameters.projected_size();
+  double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
+  for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
+    const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
+    const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
+    largest = (std::max)(largest, max_abs(column) / scale);
+    norm = std::hypot(norm, stable_norm(column) / scale);
+  }
+  shortened_ = 1;
+  if (step_.clip > 0) shorten(norm);
+  if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+  if (stays()) return;
+  scales_.hold();
+  admit_adaptive(parameters, largest);
+  begin_step();
+  for (Index j = 0; j < gradient.d_model(); ++j) {
+    adam_.size = size_ / scales_.scale(j);
+    update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
+           parameters.column(j));
+  }
+  step_free(parameters, gradient.free());
+}
+
+template <class Scalar>
+void Stepper<Scalar>::require_legal() const {
+  if (is_plain()) return;
+  require_finite("step.mean", mean_);
+  require_finite("step.free_mean", free_mean_);
+  require_between("step.count", count_, std::uint64_t{0}, most_steps);
+  const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
+  for (const auto& squares : {ConstVectorView<Scalar>(square_.data(), square_.size()),
+                              ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
+    for (Index i = 0; i < squares.size(); ++i) {
+      require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
+    }
+  }
+}
+
+template <class Scalar>
+void Stepper<Scalar>::admit_adaptive(Parameters<Scalar>& parameters, double largest) {
+  const double shortest = largest * shortened_;
+  require_between("the square of the largest gradient", shortest * shortest, 0.0,
+                  magnitude_limit<Scalar>());
+  const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
+  parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
+}
+
+template <class Scalar>
+void Stepper<Scalar>::begin_step() {
+  count_ = (std::min)(count_ + 1, most_steps);
+  const auto t = static_cast<double>(count_);
+  const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
+  const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
+  size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
+  factor_ = Scalar(shortened_);
+  adam_.beta1 = Scalar(beta1());
+  adam_.rest1 = Scalar(1 - beta1());
+  adam_.beta2 = Scalar(step_.beta2);
+  adam_.rest2 = Scalar(1 - step_.beta2);
+  adam_.correction = Scalar(correction(count_));
+  adam_.reach = Scalar(reach());
+  // What is below counts as 0: a square that vanishes must not be divided by.
+  adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
+}
+
+}  // namespace loglinear::detail
+
+#define LOGLINEAR_STEPPER(EXTERN, SCALAR) EXTERN template class detail::Stepper<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STEPPER)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
 
@@ -16230,6 +16449,46 @@ struct StreamParts {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
 
+// ---- loglinear/stream/detail/streaming.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+
+// What a head asks of its stream but for reads, which are in reading.hpp and reading_apart.hpp. As
+// functions of their own these can be compiled once (stream/instantiations.hpp): a program that
+// calls them does not compile what is behind them, the levels, the buffer and the pending tiers.
+
+namespace loglinear::detail {
+
+/// An empty stream of tokens with so many leaves.
+template <class Stream>
+[[nodiscard]] Stream make_stream(int max_levels, Index key_rows, Index d_v, Index leaves) {
+  return Stream(max_levels, key_rows, d_v, leaves);
+}
+
+/// Throws where the token may not be written; nothing is changed. `write_token` takes the result.
+template <class Stream, class Kind>
+[[nodiscard]] Admitted admit_token(const Stream& stream, const Token<Kind>& token) {
+  return stream.admit(token);
+}
+
+/// Writes a token that the stream has admitted, and for which a read has found `looked_up`.
+template <class Stream, class Kind>
+void write_token(Stream& stream, const Token<Kind>& token, const Admitted& admitted,
+                 const LookUp<Kind>& looked_up) {
+  stream.write(token, admitted, looked_up);
+}
+
+/// out = the levels as if every token had been pushed; of the same shape.
+template <class Stream, class Levels>
+void copy_plain(const Stream& stream, Levels& out) {
+  stream.copy_to(out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+
 // ---- loglinear/stream/snapshot.hpp
 
 #ifndef LOGLINEAR_STREAM_SNAPSHOT_HPP
@@ -16389,7 +16648,8 @@ class HeadParts {
       : read_order_(options.read_order),
         weight_scale_(options.weight_scale),
         preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, layout().leaves),
+        stream_(make_stream<Stream>(options.max_levels, layout().key_rows, options.d_v,
+                                    layout().leaves)),
         workspace_(make_workspace()),
         training_(layout(), preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
@@ -17126,6 +17386,70 @@ void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrd
 
 #endif  // LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 
+// ---- loglinear/stream/instantiations.hpp
+
+#ifndef LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+#define LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+
+// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The functions
+// name the streams by reference: where they are only declared, no stream is compiled.
+
+#define LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE) \
+  detail::StreamState<KIND, SCALAR, LastLevel::fold, HAS_ONE_STATE>
+
+#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                    \
+  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                             \
+      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                   \
+          int, Eigen::Index, Eigen::Index, Eigen::Index);                                        \
+  EXTERN template detail::Admitted detail::admit_token(                                          \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);            \
+  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,  \
+                                           const Token<KIND>&, const detail::Admitted&,          \
+                                           const detail::LookUp<KIND>&);                         \
+  EXTERN template void detail::copy_plain(                                                       \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                 \
+      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&); \
+  EXTERN template void detail::read_standing(                                                    \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template void detail::pull_back_token(                                                  \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
+      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                 \
+      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template void detail::read_standing_apart(                                              \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
+      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                    \
+  EXTERN template void detail::read_token_apart(                                                 \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                               \
+  EXTERN template void detail::pull_back_token_apart(                                            \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&, \
+      Token<KIND>&, detail::Vector<SCALAR>&);
+
+#define LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KIND) \
+  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, false)    \
+  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, true)
+
+#define LOGLINEAR_STREAMS(EXTERN, SCALAR)                                  \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, Identity<SCALAR>)                   \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ScalarDecay<SCALAR>)                \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KeyDecay<SCALAR>)                   \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ValueDecay<SCALAR>)                 \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<Identity<SCALAR>>)    \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<ScalarDecay<SCALAR>>) \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<KeyDecay<SCALAR>>)    \
+  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, UpdatePerLeaf<SCALAR>)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STREAMS)
+
+#endif  // LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+
 // ---- loglinear/layer/detail/head.hpp
 
 #ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
@@ -17223,7 +17547,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     this->require_alive();
     if (staged_ == Staged::nothing) fail_unstaged();
     drop_staged();
-    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
+    write_token(stream_, workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
   /// Reads the stream as it stands into `workspace.read`: nothing changes. In the order
@@ -17338,7 +17662,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     if (is_looked_at_) stepper_.look(workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
-    staged_write_ = stream_.admit(workspace_.token);
+    staged_write_ = admit_token(stream_, workspace_.token);
     preparation_.prepare_read(workspace_);
     staged_order_ = order;
   }
@@ -17562,7 +17886,7 @@ class OneHead {
   [[nodiscard]] State log_linear_state() const {
     const Flush flush;
     State out(stream().max_levels(), stream().key_rows(), stream().d_v());
-    stream().copy_to(detail::levels_of(out));
+    detail::copy_plain(stream(), detail::levels_of(out));
     return out;
   }
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
@@ -17572,7 +17896,7 @@ class OneHead {
     detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
     detail::require_size("d_k of out", out.d_k(), stream().key_rows());
     detail::require_size("d_v of out", out.d_v(), stream().d_v());
-    stream().copy_to(detail::levels_of(out));
+    detail::copy_plain(stream(), detail::levels_of(out));
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.

@@ -10,6 +10,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/layer/detail/head.hpp"
 #include "loglinear/layer/step.hpp"
+#include "loglinear/stream/detail/streaming.hpp"
 
 namespace loglinear {
 
@@ -101,7 +102,7 @@ class OneHead {
   [[nodiscard]] State log_linear_state() const {
     const Flush flush;
     State out(stream().max_levels(), stream().key_rows(), stream().d_v());
-    stream().copy_to(detail::levels_of(out));
+    detail::copy_plain(stream(), detail::levels_of(out));
     return out;
   }
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
@@ -111,7 +112,7 @@ class OneHead {
     detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
     detail::require_size("d_k of out", out.d_k(), stream().key_rows());
     detail::require_size("d_v of out", out.d_v(), stream().d_v());
-    stream().copy_to(detail::levels_of(out));
+    detail::copy_plain(stream(), detail::levels_of(out));
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.

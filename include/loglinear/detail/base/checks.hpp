@@ -15,6 +15,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/fail.hpp"
 #include "loglinear/detail/base/magnitude.hpp"
 #include "loglinear/detail/base/row_block.hpp"
@@ -250,5 +251,12 @@ template <class Derived>
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_CHECKS(EXTERN, SCALAR)                                                      \
+  EXTERN template void detail::fail_not_finite(std::string_view, const SCALAR*, Eigen::Index, \
+                                               Eigen::Index, Eigen::Index, Eigen::Index);     \
+  EXTERN template double detail::max_abs(const SCALAR*, Eigen::Index);                        \
+  EXTERN template double detail::stable_norm(const detail::Pieces<SCALAR>&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CHECKS)
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP

@@ -14,8 +14,14 @@
     LIST(extern, float)                 \
     LIST(extern, double)                \
     }
+/// Declares what the list names for one type.
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) \
+    namespace loglinear {                         \
+    LIST(extern, TYPE)                            \
+    }
 #else
 #  define LOGLINEAR_COMPILED_ONCE(LIST)
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)
 #endif
 
 /// Makes what the list names for float and double, in a file of cmake/runtime/.
@@ -23,6 +29,11 @@
   namespace loglinear {         \
   LIST(, float)                 \
   LIST(, double)                \
+  }
+/// Makes what the list names for one type.
+#define LOGLINEAR_COMPILE_FOR(LIST, TYPE) \
+  namespace loglinear {                   \
+  LIST(, TYPE)                            \
   }
 
 #endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP

@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/text.hpp"
 
@@ -27,8 +28,10 @@ class InvalidArgument final : public std::exception {
 };
 #endif
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(
-    std::string_view argument, const TextPart& value, std::initializer_list<TextPart> legal) {
+/// A template, so that it can be compiled once.
+template <class Part>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_with(std::string_view argument, const Part& value,
+                                                      std::initializer_list<Part> legal) {
   const Text text("loglinear: ", argument, " is ", Text{value}, "; it must be ", Text(legal));
 #ifdef __cpp_exceptions
   raise(std::invalid_argument(text.c_str()));
@@ -54,5 +57,10 @@ template <class Value, class... Legal>
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_FAIL_WITH(EXTERN, PART)                                       \
+  EXTERN template void detail::fail_with(std::string_view, const detail::PART&, \
+                                         std::initializer_list<detail::PART>);
+LOGLINEAR_COMPILED_ONCE_FOR(LOGLINEAR_FAIL_WITH, TextPart)
 
 #endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/decimal.hpp"
 
 namespace loglinear::detail {
@@ -99,6 +100,12 @@ class TextPart {
   Sort sort_ = Sort::words;
 };
 
+/// Appends parts one after the other. A template, so that it can be compiled once.
+template <class Part>
+[[gnu::cold]] void append_parts(std::initializer_list<Part> parts, TextStorage& storage) {
+  for (const Part& part : parts) part.append_to(storage);
+}
+
 /// A message made of parts one after the other: `Text("at most ", n, " tokens")`. Numbers are
 /// written in the shortest way that reads back as the same number.
 class Text {
@@ -106,9 +113,7 @@ class Text {
   template <class... Parts>
   explicit Text(const Parts&... parts)
       : Text(std::initializer_list<TextPart>{TextPart(told(parts))...}) {}
-  [[gnu::cold]] explicit Text(std::initializer_list<TextPart> parts) {
-    for (const TextPart& part : parts) part.append_to(storage_);
-  }
+  explicit Text(std::initializer_list<TextPart> parts) { append_parts(parts, storage_); }
 
   [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
   [[nodiscard]] operator std::string_view() const { return storage_; }
@@ -118,5 +123,10 @@ class Text {
 };
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_APPEND_PARTS(EXTERN, PART)                                     \
+  EXTERN template void detail::append_parts(std::initializer_list<detail::PART>, \
+                                            detail::TextStorage&);
+LOGLINEAR_COMPILED_ONCE_FOR(LOGLINEAR_APPEND_PARTS, TextPart)
 
 #endif  // LOGLINEAR_DETAIL_BASE_TEXT_HPP

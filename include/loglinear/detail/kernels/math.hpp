@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -181,5 +182,17 @@ void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_MATH(EXTERN, SCALAR)                                                           \
+  EXTERN template void detail::sigmoid(const SCALAR*, double, Eigen::Index, SCALAR*);            \
+  EXTERN template void detail::sigmoids(const SCALAR*, Eigen::Index, SCALAR*);                   \
+  EXTERN template void detail::exp_of_negative(const SCALAR*, Eigen::Index, SCALAR*);            \
+  EXTERN template void detail::exp_of(const SCALAR*, Eigen::Index, SCALAR*);                     \
+  EXTERN template void detail::tanh_of(const SCALAR*, Eigen::Index, SCALAR*);                    \
+  EXTERN template void detail::tanh_pullback(const SCALAR*, Eigen::Index, SCALAR*);              \
+  EXTERN template void detail::unit_vector(const SCALAR*, Eigen::Index, SCALAR*);                \
+  EXTERN template void detail::unit_vector_pullback(const SCALAR*, const SCALAR*, const SCALAR*, \
+                                                    Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MATH)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP

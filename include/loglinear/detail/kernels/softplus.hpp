@@ -9,6 +9,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -76,5 +77,9 @@ void softplus(const Scalar* z, Index size, Scalar* out) {
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_SOFTPLUS(EXTERN, SCALAR) \
+  EXTERN template void detail::softplus(const SCALAR*, Eigen::Index, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_SOFTPLUS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -66,5 +67,14 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_ADAM(EXTERN, SCALAR)                                                        \
+  EXTERN template void detail::adam_update<false>(const detail::AdamNumbers<SCALAR>&,         \
+                                                  const SCALAR&, const SCALAR*, Eigen::Index, \
+                                                  SCALAR*, SCALAR*, SCALAR*);                 \
+  EXTERN template void detail::adam_update<true>(const detail::AdamNumbers<SCALAR>&,          \
+                                                 const SCALAR&, const SCALAR*, Eigen::Index,  \
+                                                 SCALAR*, SCALAR*, SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ADAM)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP

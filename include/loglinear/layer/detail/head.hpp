@@ -12,6 +12,8 @@
 #include "loglinear/layer/detail/span.hpp"
 #include "loglinear/stream/detail/reading.hpp"
 #include "loglinear/stream/detail/reading_apart.hpp"
+#include "loglinear/stream/detail/streaming.hpp"
+#include "loglinear/stream/instantiations.hpp"
 
 namespace loglinear::detail {
 
@@ -105,7 +107,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     this->require_alive();
     if (staged_ == Staged::nothing) fail_unstaged();
     drop_staged();
-    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
+    write_token(stream_, workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
   /// Reads the stream as it stands into `workspace.read`: nothing changes. In the order
@@ -220,7 +222,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     if (is_looked_at_) stepper_.look(workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
-    staged_write_ = stream_.admit(workspace_.token);
+    staged_write_ = admit_token(stream_, workspace_.token);
     preparation_.prepare_read(workspace_);
     staged_order_ = order;
   }

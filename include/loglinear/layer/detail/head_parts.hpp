@@ -16,6 +16,7 @@
 #include "loglinear/layer/step.hpp"
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
+#include "loglinear/stream/detail/streaming.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 #include "loglinear/stream/snapshot.hpp"
 
@@ -48,7 +49,8 @@ class HeadParts {
       : read_order_(options.read_order),
         weight_scale_(options.weight_scale),
         preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, layout().leaves),
+        stream_(make_stream<Stream>(options.max_levels, layout().key_rows, options.d_v,
+                                    layout().leaves)),
         workspace_(make_workspace()),
         training_(layout(), preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {

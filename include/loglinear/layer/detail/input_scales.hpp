@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
@@ -26,51 +27,15 @@ namespace loglinear::detail {
 template <class Scalar>
 class InputScales {
  public:
-  InputScales(Index d_model, bool normalizes)
-      : normalizes_(normalizes),
-        scales_(ones<Scalar>(d_model)),
-        counts_(zeros<Scalar>(d_model)),
-        next_scales_(scales_),
-        next_counts_(counts_),
-        ratios_(scales_),
-        unit_(counts_) {}
+  InputScales(Index d_model, bool normalizes);
 
-  void reset() {
-    follows_ = 1;
-    std::fill_n(scales_.data(), scales_.size(), Scalar(1));
-    std::fill_n(counts_.data(), counts_.size(), Scalar(0));
-  }
+  void reset();
   void settle() { follows_ = 0; }
   [[nodiscard]] bool is_normalizing() const { return normalizes_; }
 
   /// Multiplies x_j by the ratio by which the weights of input j are about to be rescaled. So the
   /// present weights make of the new x what the rescaled ones make of the old.
-  void look(Vector<Scalar>& x) {
-    using std::abs;
-    hold();
-    Scalar largest{0};
-    for (Index j = 0; normalizes_ && j < x.size(); ++j) {
-      const Scalar size = abs(x[j]);
-      if (size > Scalar(0)) {
-        next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
-        next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
-      }
-      if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
-    }
-    const Scalar least = Scalar(negligible) * largest;
-    for (Index j = 0; j < x.size(); ++j) {
-      const Scalar size = abs(x[j]), n = counts_[j];
-      if (normalizes_ && size > Scalar(0)) {
-        if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
-          next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
-          next_counts_[j] = n;
-        }
-        if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
-      }
-      unit_[j] = x[j] / next_scales_[j];
-      x[j] *= ratios_[j];
-    }
-  }
+  void look(Vector<Scalar>& x);
   /// Looks at a token without changing any scale.
   void see(const Vector<Scalar>& x) {
     hold();
@@ -157,6 +122,54 @@ class InputScales {
   Vector<Scalar> next_scales_, next_counts_, ratios_, unit_;
 };
 
+template <class Scalar>
+InputScales<Scalar>::InputScales(Index d_model, bool normalizes)
+    : normalizes_(normalizes),
+      scales_(ones<Scalar>(d_model)),
+      counts_(zeros<Scalar>(d_model)),
+      next_scales_(scales_),
+      next_counts_(counts_),
+      ratios_(scales_),
+      unit_(counts_) {}
+
+template <class Scalar>
+void InputScales<Scalar>::reset() {
+  follows_ = 1;
+  std::fill_n(scales_.data(), scales_.size(), Scalar(1));
+  std::fill_n(counts_.data(), counts_.size(), Scalar(0));
+}
+
+template <class Scalar>
+void InputScales<Scalar>::look(Vector<Scalar>& x) {
+  using std::abs;
+  hold();
+  Scalar largest{0};
+  for (Index j = 0; normalizes_ && j < x.size(); ++j) {
+    const Scalar size = abs(x[j]);
+    if (size > Scalar(0)) {
+      next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
+      next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
+    }
+    if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
+  }
+  const Scalar least = Scalar(negligible) * largest;
+  for (Index j = 0; j < x.size(); ++j) {
+    const Scalar size = abs(x[j]), n = counts_[j];
+    if (normalizes_ && size > Scalar(0)) {
+      if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
+        next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
+        next_counts_[j] = n;
+      }
+      if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
+    }
+    unit_[j] = x[j] / next_scales_[j];
+    x[j] *= ratios_[j];
+  }
+}
+
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_INPUT_SCALES(EXTERN, SCALAR) EXTERN template class detail::InputScales<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_INPUT_SCALES)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP

@@ -2,286 +2,173 @@
 #ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
 #define LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
 
+// What the members of `Stepper` do; the class itself is in stepper_interface.hpp. Outside of it
+// they are no inline functions, and can be compiled once.
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
-#include "loglinear/layer/detail/adam_kernel.hpp"
 #include "loglinear/layer/detail/input_scales.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/detail/stepper_interface.hpp"
 #include "loglinear/layer/step.hpp"
 
 namespace loglinear::detail {
 
-/// Steps the weights of one head, or the W_out of several, by a `Step`, and keeps what that
-/// remembers. A training step first looks at its input, then is admitted, then taken: only the last
-/// changes anything, and it does not throw.
 template <class Scalar>
-class Stepper {
- public:
-  /// \param follows  whether the rule `normalized` divides drawn weights and steps by the scales
-  /// of the inputs
-  Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
-      : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
-    step.validate();
-    set_rate(rate);
-    if (is_plain()) return;
-    square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
-    free_square_ = zeros<Scalar>(parameters.free_size());
-    if (!has_mean()) return;
-    mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
-    free_mean_ = zeros<Scalar>(parameters.free_size());
-  }
+Stepper<Scalar>::Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate,
+                         bool follows)
+    : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
+  step.validate();
+  set_rate(rate);
+  if (is_plain()) return;
+  square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+  free_square_ = zeros<Scalar>(parameters.free_size());
+  if (!has_mean()) return;
+  mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+  free_mean_ = zeros<Scalar>(parameters.free_size());
+}
 
-  [[nodiscard]] const Step& step() const { return step_; }
-  [[nodiscard]] double rate() const { return rate_; }
-  void set_rate(double rate) {
-    if (!is_finite(rate) || rate < 0) fail("learning_rate", rate, "finite and at least 0");
-    rate_ = rate;
-  }
-  /// Weights are drawn anew: forgets everything.
-  void reset() {
-    scales_.reset();
-    std::fill_n(mean_.data(), mean_.size(), Scalar(0));
-    std::fill_n(square_.data(), square_.size(), Scalar(0));
-    std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
-    std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
-    count_ = 0;
-  }
-  /// A weight has been set: none follows the inputs any more.
-  void settle() { scales_.settle(); }
+template <class Scalar>
+void Stepper<Scalar>::reset() {
+  scales_.reset();
+  std::fill_n(mean_.data(), mean_.size(), Scalar(0));
+  std::fill_n(square_.data(), square_.size(), Scalar(0));
+  std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
+  std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
+  count_ = 0;
+}
 
-  /// \name A token
-  /// \{
-
-  /// Looks at the input of a token to learn from. If the step is going to rescale the weights, x
-  /// becomes the input with which the present weights give what the rescaled ones give with the old
-  /// x.
-  void look(Vector<Scalar>& x) {
-    if (is_plain()) return;
-    if (stays()) return scales_.see(x);
-    scales_.look(x);
-  }
-  /// Looks at an input whose projections have been made already: no weight is rescaled.
-  void see(const Vector<Scalar>& x) {
-    if (!is_plain()) scales_.see(x);
-  }
-
-  /// Throws unless the step leaves every weight finite, for the gradient d_raw x^T and d_free.
-  void admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-             const Vector<Scalar>& d_free) {
-    shortened_ = 1;
-    if (step_.clip > 0) {
-      require_finite_gradient(d_raw, d_free);
-      shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
-                         stable_norm(d_free)));
-    }
-    if (is_plain()) {
-      return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
-    }
+template <class Scalar>
+void Stepper<Scalar>::admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw,
+                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+  shortened_ = 1;
+  if (step_.clip > 0) {
     require_finite_gradient(d_raw, d_free);
-    admit_adaptive(parameters,
-                   (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
+    shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
+                       stable_norm(d_free)));
   }
-  /// The step; d_raw is scaled on the way.
-  void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-            const Vector<Scalar>& d_free) {
-    if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
-    if (stays()) return;
+  if (is_plain()) {
+    return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
+  }
+  require_finite_gradient(d_raw, d_free);
+  admit_adaptive(parameters, (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
+}
+
+template <class Scalar>
+void Stepper<Scalar>::take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+  if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+  if (stays()) return;
+  scales_.take();
+  begin_step();
+  const Index rows = parameters.projected_size();
+  for (Index j = 0; j < parameters.d_model(); ++j) {
+    Scalar* const weights = parameters.column(j);
+    const Scalar ratio = scales_.ratio(j);
+    if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
+    adam_.size = size_ / scales_.scale(j);
+    update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
+  }
+  step_free(parameters, d_free);
+}
+
+template <class Scalar>
+void Stepper<Scalar>::look_at_rows(Parameters<Scalar>& parameters,
+                                   const RowMajorMatrix<Scalar>& x) {
+  if (is_plain() || stays() || !scales_.is_normalizing()) return;
+  Vector<Scalar> row(x.cols());
+  for (Index t = 0; t < x.rows(); ++t) {
+    copy(x.data() + t * x.cols(), x.cols(), row.data());
+    scales_.look(row);
+    parameters.admit_growth(scales_.largest_ratio(), 0);
     scales_.take();
-    begin_step();
-    const Index rows = parameters.projected_size();
-    for (Index j = 0; j < parameters.d_model(); ++j) {
-      Scalar* const weights = parameters.column(j);
+    for (Index j = 0; j < x.cols(); ++j) {
       const Scalar ratio = scales_.ratio(j);
-      if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
-      adam_.size = size_ / scales_.scale(j);
-      update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
-    }
-    step_free(parameters, d_free);
-  }
-  /// \}
-
-  /// \name A span of tokens
-  /// \{
-
-  /// Looks at the inputs of a span to learn from, and rescales the weights at once.
-  void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
-    if (is_plain() || stays() || !scales_.is_normalizing()) return;
-    Vector<Scalar> row(x.cols());
-    for (Index t = 0; t < x.rows(); ++t) {
-      copy(x.data() + t * x.cols(), x.cols(), row.data());
-      scales_.look(row);
-      parameters.admit_growth(scales_.largest_ratio(), 0);
-      scales_.take();
-      for (Index j = 0; j < x.cols(); ++j) {
-        const Scalar ratio = scales_.ratio(j);
-        if (is_exactly(ratio, Scalar(1))) continue;
-        scale_by(ratio, parameters.column(j), parameters.projected_size());
-      }
+      if (is_exactly(ratio, Scalar(1))) continue;
+      scale_by(ratio, parameters.column(j), parameters.projected_size());
     }
   }
-  /// The step. Throws for the gradient of other arrays, or where a weight would not be finite;
-  /// nothing is changed then.
-  void take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
-    parameters.require_same_arrays(gradient);
-    gradient.require_finite_gradient();
-    const Index rows = parameters.projected_size();
-    double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
-    for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
-      const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
-      const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
-      largest = (std::max)(largest, max_abs(column) / scale);
-      norm = std::hypot(norm, stable_norm(column) / scale);
-    }
-    shortened_ = 1;
-    if (step_.clip > 0) shorten(norm);
-    if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
-    if (stays()) return;
-    scales_.hold();
-    admit_adaptive(parameters, largest);
-    begin_step();
-    for (Index j = 0; j < gradient.d_model(); ++j) {
-      adam_.size = size_ / scales_.scale(j);
-      update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
-             parameters.column(j));
-    }
-    step_free(parameters, gradient.free());
+}
+
+template <class Scalar>
+void Stepper<Scalar>::take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
+  parameters.require_same_arrays(gradient);
+  gradient.require_finite_gradient();
+  const Index rows = parameters.projected_size();
+  double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
+  for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
+    const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
+    const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
+    largest = (std::max)(largest, max_abs(column) / scale);
+    norm = std::hypot(norm, stable_norm(column) / scale);
   }
-  /// \}
-
-  /// Becomes another one, in this scalar. \throws std::invalid_argument where a number is out of
-  /// its range; nothing is changed then
-  template <class Other>
-  void assign(const Stepper<Other>& other) {
-    Stepper next(*this);
-    next.scales_.assign(other.scales_);
-    next.mean_ = other.mean_.template cast<Scalar>();
-    next.square_ = other.square_.template cast<Scalar>();
-    next.free_mean_ = other.free_mean_.template cast<Scalar>();
-    next.free_square_ = other.free_square_.template cast<Scalar>();
-    next.count_ = other.count_;
-    next.require_legal();
-    *this = std::move(next);
+  shortened_ = 1;
+  if (step_.clip > 0) shorten(norm);
+  if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+  if (stays()) return;
+  scales_.hold();
+  admit_adaptive(parameters, largest);
+  begin_step();
+  for (Index j = 0; j < gradient.d_model(); ++j) {
+    adam_.size = size_ / scales_.scale(j);
+    update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
+           parameters.column(j));
   }
+  step_free(parameters, gradient.free());
+}
 
-  /// For checkpoints; plain gradient descent has nothing to store.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    if (self.is_plain()) return;
-    part("step.count", self.count_);
-    if (self.has_mean()) part("step.mean", self.mean_);
-    part("step.square", self.square_);
-    if (self.has_mean()) part("step.free_mean", self.free_mean_);
-    part("step.free_square", self.free_square_);
-    part("step.inputs", self.scales_);
-    if constexpr (is_written<Self>) self.require_legal();
-  }
-
- private:
-  template <class>
-  friend class Stepper;
-
-  [[nodiscard]] bool is_plain() const { return step_.rule == StepRule::sgd; }
-  /// Whether the rate is 0: weights, and what their steps remember, stay.
-  [[nodiscard]] bool stays() const { return is_exactly(rate_, 0.0); }
-  [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
-  /// The decay of the mean; 0 where there is none.
-  [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
-
-  /// Throws for numbers that no step leaves behind, and from which the next one would make NaN.
-  void require_legal() const {
-    if (is_plain()) return;
-    require_finite("step.mean", mean_);
-    require_finite("step.free_mean", free_mean_);
-    require_between("step.count", count_, std::uint64_t{0}, most_steps);
-    const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
-    for (const auto& squares :
-         {ConstVectorView<Scalar>(square_.data(), square_.size()),
-          ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
-      for (Index i = 0; i < squares.size(); ++i) {
-        require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
-      }
+template <class Scalar>
+void Stepper<Scalar>::require_legal() const {
+  if (is_plain()) return;
+  require_finite("step.mean", mean_);
+  require_finite("step.free_mean", free_mean_);
+  require_between("step.count", count_, std::uint64_t{0}, most_steps);
+  const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
+  for (const auto& squares : {ConstVectorView<Scalar>(square_.data(), square_.size()),
+                              ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
+    for (Index i = 0; i < squares.size(); ++i) {
+      require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
     }
   }
-  static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
-    require_finite("the gradient", d_raw);
-    require_finite("the gradient", d_free);
-  }
-  void shorten(double norm) {
-    if (norm > step_.clip) shortened_ = step_.clip / norm;
-  }
-  /// An upper bound of |m'| / sqrt(v'), by the inequality of Cauchy and Schwarz.
-  [[nodiscard]] double reach() const {
-    const double b1 = beta1(), b2 = step_.beta2;
-    const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
-    return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
-  }
-  /// What v is multiplied by, after `count` steps, to be the mean of the squares.
-  [[nodiscard]] double correction(std::uint64_t count) const {
-    return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
-  }
-  /// \param largest  bounds the gradient, in the units of the rule
-  void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
-    const double shortest = largest * shortened_;
-    require_between("the square of the largest gradient", shortest * shortest, 0.0,
-                    magnitude_limit<Scalar>());
-    const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
-    parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
-  }
-  /// The numbers of the step that is about to be taken.
-  void begin_step() {
-    count_ = (std::min)(count_ + 1, most_steps);
-    const auto t = static_cast<double>(count_);
-    const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
-    const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
-    size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
-    factor_ = Scalar(shortened_);
-    adam_.beta1 = Scalar(beta1());
-    adam_.rest1 = Scalar(1 - beta1());
-    adam_.beta2 = Scalar(step_.beta2);
-    adam_.rest2 = Scalar(1 - step_.beta2);
-    adam_.correction = Scalar(correction(count_));
-    adam_.reach = Scalar(reach());
-    // What is below counts as 0: a square that vanishes must not be divided by.
-    adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
-  }
-  /// Steps some weights, whose means and squares begin at `first`.
-  template <class Numbers>
-  void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
-              Numbers& square, Scalar* weights) {
-    if (has_mean()) {
-      adam_update<true>(adam_, factor, d, size, mean.data() + first, square.data() + first,
-                        weights);
-    } else {
-      adam_update<false, Scalar>(adam_, factor, d, size, nullptr, square.data() + first, weights);
-    }
-  }
-  void step_free(Parameters<Scalar>& parameters, const Vector<Scalar>& d_free) {
-    adam_.size = size_;
-    update(factor_, d_free.data(), d_free.size(), 0, free_mean_, free_square_,
-           parameters.free_data());
-  }
+}
 
-  /// Steps are counted up to this number. Long before that nothing depends on the count any more.
-  static constexpr std::uint64_t most_steps = std::uint64_t{1} << 53;
+template <class Scalar>
+void Stepper<Scalar>::admit_adaptive(Parameters<Scalar>& parameters, double largest) {
+  const double shortest = largest * shortened_;
+  require_between("the square of the largest gradient", shortest * shortest, 0.0,
+                  magnitude_limit<Scalar>());
+  const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
+  parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
+}
 
-  Step step_;
-  double rate_ = 0, shortened_ = 1;
-  std::uint64_t count_ = 0;  // steps
-  InputScales<Scalar> scales_;
-  Matrix<Scalar> mean_{}, square_{};            // m and v of the projections
-  Vector<Scalar> free_mean_{}, free_square_{};  // of the free vectors
-  AdamNumbers<Scalar> adam_{};                  // of the step in hand
-  Scalar size_{0}, factor_{1};
-};
+template <class Scalar>
+void Stepper<Scalar>::begin_step() {
+  count_ = (std::min)(count_ + 1, most_steps);
+  const auto t = static_cast<double>(count_);
+  const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
+  const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
+  size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
+  factor_ = Scalar(shortened_);
+  adam_.beta1 = Scalar(beta1());
+  adam_.rest1 = Scalar(1 - beta1());
+  adam_.beta2 = Scalar(step_.beta2);
+  adam_.rest2 = Scalar(1 - step_.beta2);
+  adam_.correction = Scalar(correction(count_));
+  adam_.reach = Scalar(reach());
+  // What is below counts as 0: a square that vanishes must not be divided by.
+  adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
+}
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_STEPPER(EXTERN, SCALAR) EXTERN template class detail::Stepper<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STEPPER)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_STEPPER_HPP

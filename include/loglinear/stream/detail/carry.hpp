@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
@@ -123,5 +124,11 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 }
 
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_CARRY(EXTERN, SCALAR)                                                            \
+  EXTERN template void detail::carry(SCALAR*, int, bool, Eigen::Index, Eigen::Index, Eigen::Index, \
+                                     const detail::LeafKeys<SCALAR>&, const SCALAR*);              \
+  EXTERN template void detail::carry(SCALAR*, int, bool, Eigen::Index, const SCALAR*);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_CARRY)
 
 #endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
