@@ -13296,6 +13296,12 @@ struct Workspace {
   Vector<Scalar> output;    // tanh of it
 };
 
+template <class Kind>
+[[nodiscard]] Workspace<Kind> make_workspace(const Layout& layout, Index d_model, Index weights,
+                                             const ReadShape& shape) {
+  return Workspace<Kind>(layout, d_model, weights, shape);
+}
+
 /// Throws unless the given workspace was made for a layer of the same shape as `own`.
 template <class Kind>
 void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
@@ -13330,6 +13336,12 @@ struct TrainingWorkspace {
   Vector<Scalar> d_raw, d_free;
 };
 
+template <class Kind>
+[[nodiscard]] TrainingWorkspace<Kind> make_training_workspace(const Layout& layout, Index weights,
+                                                              const ReadShape& shape) {
+  return TrainingWorkspace<Kind>(layout, weights, shape);
+}
+
 /// A read that is being computed. If it is refused because it is not finite, it becomes 0, so that
 /// a refused call shows no infinity.
 template <class Scalar>
@@ -13351,6 +13363,174 @@ class ReadInMaking {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/layer/detail/head_weights.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_WEIGHTS_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_WEIGHTS_HPP
+
+namespace loglinear::detail {
+
+/// The weights of a head and what they make of an input, whatever its rule: the projections to
+/// keys, values and queries, then those of the level weights, then the rule's own, and their
+/// biases. The rule is not part of the type, so that programs of many rules compile this once.
+template <class Scalar>
+class HeadWeights {
+ public:
+  /// Checks the sizes of a layer; `fixed` is the only number of levels that is legal, or 0.
+  static void check_sizes(Index d_model, Index d_k, Index d_v, int max_levels, int fixed);
+
+  /// With keys, values and queries. `append` is called for each array of the level weights next,
+  /// then `begin_rule`, `append` for each array of the rule, and `end_rule`.
+  /// \param sizes  of which d_k, d_v, key_rows and leaves are known
+  HeadWeights(Index d_model, const Layout& sizes);
+  void append(const Parameter& shape) { parameters_.append(shape); }
+  void begin_rule();
+  void end_rule(bool has_biases);
+
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
+  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
+
+  /// raw = W x, from row `from` on. Throws where x or a projection is not finite.
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from) const;
+  /// Adds the biases, if there are any, to the stacked projections from row `from` on.
+  void add_bias(Scalar* raw, Index from) const;
+  [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
+  /// Looks at x only if a projection is not finite: every projection contains every x[j].
+  void require_finite_projections(const Vector<Scalar>& x, const Vector<Scalar>& raw,
+                                  Index from) const;
+  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
+  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
+  /// are then the recent values from the first token on, and the values learn first. If biases
+  /// began at 0, products of keys and queries could learn a part of the task in their place and
+  /// never let go.
+  /// \param own_read  how much of a token's first leaf its query reads, at an input of 0
+  void start_biases(const std::function<double()>& own_read);
+  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
+  /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
+  /// the array has changed.
+  void set_weight(std::string_view name, const Matrix<Scalar>& value);
+
+ private:
+  void set_starts(double key, double query);
+  /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
+  void clear_start(Scalar* bias, Scalar& start);
+
+  Layout layout_{};
+  Parameters<Scalar> parameters_;
+  // Where the biases of keys and queries began; 0 once that one has been set.
+  Scalar start_key_{0}, start_query_{0};
+};
+
+template <class Scalar>
+void HeadWeights<Scalar>::check_sizes(Index d_model, Index d_k, Index d_v, int max_levels,
+                                      int fixed) {
+  require_length("d_model", d_model);
+  require_length("d_k", d_k);
+  require_length("d_v", d_v);
+  require_between("max_levels", max_levels, 1, max_level_limit);
+  if (fixed != 0 && max_levels != fixed) fail("max_levels", max_levels, fixed);
+}
+
+template <class Scalar>
+HeadWeights<Scalar>::HeadWeights(Index d_model, const Layout& sizes)
+    : layout_(sizes), parameters_(d_model) {
+  require_length("key_rows(d_k) of the rule", layout_.key_rows);
+  require_length("leaves of the rule", layout_.leaves);
+  append(projection("w_key", layout_.d_k));
+  layout_.v = parameters_.append(projection("w_value", layout_.d_v));
+  layout_.q = parameters_.append(projection("w_query", layout_.d_k));
+  layout_.lambda = parameters_.projected_size();
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::begin_rule() {
+  layout_.own = parameters_.projected_size();
+  layout_.free_own = parameters_.free_size();
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::end_rule(bool has_biases) {
+  layout_.end = parameters_.projected_size();
+  layout_.free_end = parameters_.free_size();
+  if (has_biases) parameters_.append_biases();
+  layout_.free_size = parameters_.free_size();
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from) const {
+  parameters_.project(x, raw, from);
+  add_bias(raw.data(), from);
+  require_finite_projections(x, raw, from);
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::add_bias(Scalar* raw, Index from) const {
+  if (!has_bias()) return;
+  const Scalar* const bias = parameters_.free().data() + layout_.free_end;
+  add(raw + from, bias + from, layout_.end - from, raw + from);
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::require_finite_projections(const Vector<Scalar>& x,
+                                                     const Vector<Scalar>& raw, Index from) const {
+  const ConstVectorView<Scalar> projections(raw.data() + from, layout_.end - from);
+  if (all_finite(projections)) return;
+  require_finite("x", x);
+  require_finite("projection # of x", projections);
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::start_biases(const std::function<double()>& own_read) {
+  if (!has_bias()) return;
+  constexpr double start = 1.5, aim = start * start, most = 16;
+  const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
+  set_starts(each, each);
+  double own = own_read();
+  if (own > 0 && own < aim) {
+    set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
+    own = own_read();
+  }
+  if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::set_weight(std::string_view name, const Matrix<Scalar>& value) {
+  const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
+  parameters_.set(name, value);
+  if (name == "w_key.bias") start_key_ = Scalar(0);
+  if (name == "w_query.bias") start_query_ = Scalar(0);
+  if (!is_shared || !has_bias()) return;
+  Scalar* const biases = parameters_.free_data() + layout_.free_end;
+  clear_start(biases, start_key_);
+  clear_start(biases + layout_.q, start_query_);
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::set_starts(double key, double query) {
+  start_key_ = Scalar(key);
+  start_query_ = Scalar(query);
+  parameters_.admit_growth(1, (std::max)(key, query));
+  Scalar* const biases = parameters_.free_data() + layout_.free_end;
+  std::fill_n(biases, layout_.d_k, start_key_);
+  std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::clear_start(Scalar* bias, Scalar& start) {
+  const bool stands = std::all_of(bias, bias + layout_.d_k,
+                                  [&](const Scalar& each) { return is_exactly(each, start); });
+  if (stands) std::fill_n(bias, layout_.d_k, Scalar(0));
+  start = Scalar(0);
+}
+
+}  // namespace loglinear::detail
+
+#define LOGLINEAR_HEAD_WEIGHTS(EXTERN, SCALAR) EXTERN template class detail::HeadWeights<SCALAR>;
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_HEAD_WEIGHTS)
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_WEIGHTS_HPP
 
 // ---- loglinear/layer/step.hpp
 
@@ -13451,18 +13631,21 @@ struct Learning {
   double rate;
   bool bias;
 
-  template <class Options>
-  explicit Learning(const Options& options)
-      : step(options.step.value_or(
-            Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
-        rate(options.learning_rate.value_or(known(step.rule).rate)),
-        bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+  Learning(const std::optional<double>& learning_rate, const std::optional<Step>& given,
+           const std::optional<bool>& has_bias)
+      : step(given.value_or(Step{.rule = learning_rate ? StepRule::sgd : StepRule::normalized})),
+        rate(learning_rate.value_or(known(step.rule).rate)),
+        bias(has_bias.value_or(step.rule == StepRule::normalized)) {}
 
   [[nodiscard]] static const StepRuleInfo& known(StepRule rule) {
     require_rule(rule);
     return info_of(rule);
   }
 };
+template <class Options>
+[[nodiscard]] Learning learning_of(const Options& options) {
+  return {options.learning_rate, options.step, options.bias};
+}
 
 }  // namespace detail
 }  // namespace loglinear
@@ -13928,20 +14111,9 @@ concept HasHead = requires {
   typename Type::Head;
 };
 
-/// Checks the sizes among the options of a layer, and returns the options.
-template <class Weights, class Options>
-[[nodiscard]] const Options& checked_options(const Options& options) {
-  require_length("d_model", options.d_model);
-  require_length("d_k", options.d_k);
-  require_length("d_v", options.d_v);
-  require_between("max_levels", options.max_levels, 1, max_level_limit);
-  constexpr int fixed = fixed_levels<Weights>();
-  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
-  return options;
-}
-
 template <class Inner, class Scalar, class Weights>
-class Preparation {
+class Preparation : public HeadWeights<Scalar> {
+  using Base = HeadWeights<Scalar>;
   static_assert(!HasHead<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
@@ -13960,99 +14132,37 @@ class Preparation {
   /// \param options  of a layer. \throws std::invalid_argument for one out of its range
   template <class Options>
   explicit Preparation(const Options& options)
-      : inner_(checked_options<Weights>(options).inner),
+      : Base(options.d_model, layout_of(options)),
+        inner_(options.inner),
         weights_(options.level_weights),
-        parameters_(options.d_model),
         weight_count_(level_weight_count(options.read_order, options.max_levels)) {
-    const Index d_k = options.d_k, d_v = options.d_v;
-    layout_.d_k = d_k;
-    layout_.d_v = d_v;
-    layout_.key_rows = key_rows_of(inner_, d_k);
-    require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    layout_.leaves = leaves_of(inner_);
-    require_length("leaves of the rule", layout_.leaves);
-    parameters_.append(projection("w_key", d_k));
-    layout_.v = parameters_.append(projection("w_value", d_v));
-    layout_.q = parameters_.append(projection("w_query", d_k));
-    layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
-    layout_.own = parameters_.projected_size();
-    layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
-    layout_.end = parameters_.projected_size();
-    layout_.free_end = parameters_.free_size();
-    if (Learning(options).bias) parameters_.append_biases();
-    layout_.free_size = parameters_.free_size();
+    for (const Parameter& shape : weights_.parameters(weight_count_)) this->append(shape);
+    this->begin_rule();
+    for (const Parameter& shape : inner_.parameters(options.d_k, options.d_v)) this->append(shape);
+    this->end_rule(learning_of(options).bias);
     validate_rule(inner_);
     weights_.template resolve<Scalar>(options.max_levels);
   }
 
   [[nodiscard]] const Inner& inner() const { return inner_; }
   [[nodiscard]] const Weights& weights() const { return weights_; }
-  [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] int weight_count() const { return weight_count_; }
-  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
-  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
 
+  using Base::layout, Base::parameters, Base::has_bias;
   /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
-  void project(Read& w, Index from) const {
-    parameters_.project(w.x, w.raw, from);
-    add_bias(w.raw.data(), from);
-    require_finite_projections(w, from);
-  }
-  /// Adds the biases, if there are any, to the stacked projections from row `from` on.
-  void add_bias(Scalar* raw, Index from) const {
-    if (!has_bias()) return;
-    const Scalar* const bias = parameters_.free().data() + layout_.free_end;
-    add(raw + from, bias + from, layout_.end - from, raw + from);
-  }
-  [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
-  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
-  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
-  /// are then the recent values from the first token on, and the values learn first. If biases
-  /// began at 0, products of keys and queries could learn a part of the task in their place and
-  /// never let go.
+  void project(Read& w, Index from) const { Base::project(w.x, w.raw, from); }
+  /// Where drawn weights have biases, those of key and query begin as `HeadWeights` says.
   /// \param w  scratch memory
   void start_biases(Read& w) {
-    if (!has_bias()) return;
-    constexpr double start = 1.5, aim = start * start, most = 16;
-    const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
-    set_starts(each, each);
-    double own = own_read(w);
-    if (own > 0 && own < aim) {
-      set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
-      own = own_read(w);
-    }
-    if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
-  }
-  /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
-  /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
-  /// the array has changed.
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const bool is_shared = name == "w_key" || name == "w_value" || name == "w_query";
-    parameters_.set(name, value);
-    if (name == "w_key.bias") start_key_ = Scalar(0);
-    if (name == "w_query.bias") start_query_ = Scalar(0);
-    if (!is_shared || !has_bias()) return;
-    Scalar* const biases = parameters_.free_data() + layout_.free_end;
-    clear_start(biases, start_key_);
-    clear_start(biases + layout_.q, start_query_);
-  }
-  /// Looks at x only if a projection is not finite: every projection contains every x[j].
-  void require_finite_projections(const Read& w, Index from) const {
-    const ConstView projections(w.raw.data() + from, layout_.end - from);
-    if (all_finite(projections)) return;
-    require_finite("x", w.x);
-    require_finite("projection # of x", projections);
+    Base::start_biases([&] { return own_read(w); });
   }
 
   /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet
   /// checked.
   void prepare_read(Read& w) const {
     prepare_query(inner_, rule_input(w), w.token.query);
-    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
-                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+    weights_.weigh(layout().template lambda_part<ConstView>(std::as_const(w.raw).data()),
+                   layout().template lambda_free_part<ConstView>(parameters().free().data()),
                    w.lambda);
   }
 
@@ -14065,60 +14175,53 @@ class Preparation {
 
   /// Computes t.d_raw and t.d_free from t.d_token and t.d_lambda.
   void pull_back(const Read& w, Gradient& t) const {
-    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
+    auto d_in = layout().template rule_part<View>(t.d_raw.data(), t.d_free.data());
     if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
-      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+      std::fill_n(d_in.q.data(), layout().d_k, Scalar(0));
     } else {
-      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+      copy(t.d_token.query.data(), layout().d_k, d_in.q.data());
     }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
-    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
-    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
-    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
-                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+    auto d_lambda_raw = layout().template lambda_part<View>(t.d_raw.data());
+    auto d_lambda_free = layout().template lambda_free_part<View>(t.d_free.data());
+    weights_.pullback(layout().template lambda_part<ConstView>(w.raw.data()),
+                      layout().template lambda_free_part<ConstView>(parameters().free().data()),
                       w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
-    if (has_bias()) copy(t.d_raw.data(), layout_.end, t.d_free.data() + layout_.free_end);
+    if (has_bias()) copy(t.d_raw.data(), layout().end, t.d_free.data() + layout().free_end);
   }
 
  private:
   using ConstView = ConstVectorView<Scalar>;
   using View = VectorView<Scalar>;
 
-  void set_starts(double key, double query) {
-    start_key_ = Scalar(key);
-    start_query_ = Scalar(query);
-    parameters_.admit_growth(1, (std::max)(key, query));
-    Scalar* const biases = parameters_.free_data() + layout_.free_end;
-    std::fill_n(biases, layout_.d_k, start_key_);
-    std::fill_n(biases + layout_.q, layout_.d_k, start_query_);
-  }
-  /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
-  void clear_start(Scalar* bias, Scalar& start) {
-    const bool stands = std::all_of(bias, bias + layout_.d_k,
-                                    [&](const Scalar& each) { return is_exactly(each, start); });
-    if (stands) std::fill_n(bias, layout_.d_k, Scalar(0));
-    start = Scalar(0);
+  /// The sizes among the options of a layer, which are checked before the rule sees them.
+  template <class Options>
+  [[nodiscard]] static Layout layout_of(const Options& options) {
+    Base::check_sizes(options.d_model, options.d_k, options.d_v, options.max_levels,
+                      fixed_levels<Weights>());
+    Layout layout;
+    layout.d_k = options.d_k;
+    layout.d_v = options.d_v;
+    layout.key_rows = key_rows_of(options.inner, options.d_k);
+    layout.leaves = leaves_of(options.inner);
+    return layout;
   }
   /// How much of a token's first leaf its query reads, at an input of 0.
   [[nodiscard]] double own_read(Read& w) const {
     std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
-    add_bias(w.raw.data(), 0);
+    this->add_bias(w.raw.data(), 0);
     prepare_query(inner_, rule_input(w), w.token.query);
     inner_.prepare(rule_input(w), w.token);
-    return to_double(dot(w.token.keys.data(), w.token.query.data(), layout_.key_rows));
+    return to_double(dot(w.token.keys.data(), w.token.query.data(), layout().key_rows));
   }
 
   [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
-    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
+    return layout().template rule_part<ConstView>(w.raw.data(), parameters().free().data());
   }
 
   Inner inner_;
   Weights weights_;
-  Layout layout_{};
-  Parameters<Scalar> parameters_;
   int weight_count_;
-  // Where the biases of keys and queries began; 0 once that one has been set.
-  Scalar start_key_{0}, start_query_{0};
 };
 
 }  // namespace loglinear::detail
@@ -14704,6 +14807,227 @@ class SeenLevels {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+
+// ---- loglinear/stream/detail/reading.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
+// written first: what the older states become is read through the token's transition,
+//
+//     (L S diag(r))^T q = diag(r) S^T (L^T q),
+//
+// under the level weight of where the carry will take them, and the token's own leaf is added.
+
+namespace loglinear::detail {
+
+/// Throws unless the read is finite. A level weight that is not finite makes the read of its level
+/// so; such a weight is named first. The weight of a level that holds nothing is not used.
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (are_finite(read.data(), read.size())) return;
+  require_finite("level weight #", lambda);
+  require_finite("coefficient # of the raw read", read);
+}
+
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
+}
+
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = !info_of(order).reads_written;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
+  }
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    scale_row(token.transition, read.data(), d_v);
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
+}
+
+/// Computes d_token and d_lambda from d_read, for what `read_token` read into `memory`; the states
+/// are constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
+
+  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
+  // derivative with respect to L^T q.
+  t.d_old_read = d_read;
+  scale_row(token.transition, t.d_old_read.data(), d_v);
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
+                  d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: lambda_c (k . q) v.
+  const int own = seen_leaf_level(order, state.size(), state.max_levels());
+  const Scalar weight = lambda[own];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/reading_apart.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+
+// Reads of a hierarchy, each level by itself, and their pullback: what reading.hpp does without the
+// sum over levels. Row w of the reads is what the level weight lambda[w] would be multiplied by, so
+// that `lambda^T reads` is the mixed read; rows that no level is seen at are zero.
+
+namespace loglinear::detail {
+
+/// A weight of 1 for each level.
+template <class Scalar>
+[[nodiscard]] std::array<Scalar, max_level_limit + 1> unit_level_weights() {
+  std::array<Scalar, max_level_limit + 1> ones;
+  ones.fill(Scalar(1));
+  return ones;
+}
+
+/// Rows of reads that lie one after the other, one for each level weight.
+template <class Scalar>
+struct ReadRows {
+  Scalar* first;
+  Index count, d_v;
+
+  [[nodiscard]] Index size() const { return count * d_v; }
+  [[nodiscard]] Scalar* row(Index w) const { return first + w * d_v; }
+};
+
+/// Each row undergoes r of a transition, as reads and their cotangents do.
+template <class Kind, class Scalar>
+void scale_read_rows(const Kind& transition, const ReadRows<Scalar>& rows) {
+  for (Index w = 0; w < rows.count; ++w) scale_row(transition, rows.row(w), rows.d_v);
+}
+
+/// reads = what each level of the state as it stands says to the query, in the row where the next
+/// token in `order` sees the level.
+template <class State, class Scalar, class Kind>
+void read_standing_apart(const State& state, const Vector<Scalar>& query, ReadOrder order,
+                         ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const auto ones = unit_level_weights<Scalar>();
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({query.data(), ones.data(), order}, memory, reads.first, nullptr, nullptr);
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// reads = what the token reads of each level in the given order, before it is written. What
+/// writing it takes lies in `memory` then.
+template <class State, class Scalar, class Kind>
+void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                      ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const bool stands = !info_of(order).reads_written;
+  const auto ones = unit_level_weights<Scalar>();
+  memory.old_query = token.query;
+  if (!stands) token.transition.left_transposed(memory.old_query);
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({memory.old_query.data(), ones.data(), order}, memory, reads.first,
+                   &token.transition, &memory.looked_up);
+  if (!stands) {
+    scale_read_rows(token.transition, reads);
+    const Index key_rows = token.keys.rows();
+    Scalar* const own = reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(score, token.values.data() + j * reads.d_v, reads.d_v, own);
+    }
+  }
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// Computes d_token from the cotangents of the reads, which it overwrites, for what
+/// `read_token_apart` read into `memory`; the states are constants. `scratch` is as long as there
+/// are level weights.
+template <class State, class Scalar, class Kind>
+void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                           ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,
+                           PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& scratch) {
+  const Index d_v = d_reads.d_v, key_rows = token.keys.rows();
+  const auto ones = unit_level_weights<Scalar>();
+  const LevelQuery<Scalar> query{memory.old_query.data(), ones.data(), order};
+  const Scalar* const own = d_reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+  copy(own, d_v, t.d_old_read.data());  // before r
+  std::fill_n(t.products.data(), d_v, Scalar(0));
+  if constexpr (scales_values<Kind>) {  // the reads before r, once more: what r is multiplied by
+    const ReadRows<Scalar> old_reads{t.level_cotangents.data(), d_reads.count, d_v};
+    std::fill_n(old_reads.first, old_reads.size(), Scalar(0));
+    state.read_apart(query, memory, old_reads.first, nullptr, nullptr);
+    for (Index w = 0; w < d_reads.count; ++w) {
+      add_product(old_reads.row(w), d_reads.row(w), d_v, t.products.data());
+    }
+  }
+
+  // The older states: with d_l = diag(r) d_reads_l, sum_l S_l d_l is all that is needed, the
+  // derivative with respect to L^T q.
+  scale_read_rows(token.transition, d_reads);
+  std::fill_n(scratch.data(), scratch.size(), Scalar(0));
+  state.pull_back(query, memory, {d_reads.first, d_v}, t, scratch.data());
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: (k . q) v.
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, t.d_old_read.data(), d_v);
+    axpy<Scalar>(value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(value_d, token.query.data(), key_rows, d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(key_query, t.d_old_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+
+  // sum_l d_l . (r z_l) = 1 . (r products)
+  std::fill_n(t.d_old_read.data(), d_v, Scalar(1));
+  token.transition.pullback(token.query, t.d_old_query, t.products, t.d_old_read,
+                            d_token.transition);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
 
 // ---- loglinear/stream/detail/leaf_buffer.hpp
 
@@ -16369,6 +16693,135 @@ class StreamState {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
 
+// ---- loglinear/stream/detail/streaming.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+
+// What a head asks of its stream but for reads, which are in reading.hpp and reading_apart.hpp. As
+// functions of their own these can be compiled once (stream/instantiations.hpp): a program that
+// calls them does not compile what is behind them, the levels, the buffer and the pending tiers.
+
+namespace loglinear::detail {
+
+/// An empty stream of tokens with so many leaves.
+template <class Stream>
+[[nodiscard]] Stream make_stream(int max_levels, Index key_rows, Index d_v, Index leaves) {
+  return Stream(max_levels, key_rows, d_v, leaves);
+}
+
+/// Throws where the token may not be written; nothing is changed. `write_token` takes the result.
+template <class Stream, class Kind>
+[[nodiscard]] Admitted admit_token(const Stream& stream, const Token<Kind>& token) {
+  return stream.admit(token);
+}
+
+/// Writes a token that the stream has admitted, and for which a read has found `looked_up`.
+template <class Stream, class Kind>
+void write_token(Stream& stream, const Token<Kind>& token, const Admitted& admitted,
+                 const LookUp<Kind>& looked_up) {
+  stream.write(token, admitted, looked_up);
+}
+
+/// out = the levels as if every token had been pushed; of the same shape.
+template <class Stream, class Levels>
+void copy_plain(const Stream& stream, Levels& out) {
+  stream.copy_to(out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
+
+// ---- loglinear/stream/instantiations.hpp
+
+#ifndef LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+#define LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+
+// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The functions
+// name the streams by reference: where they are only declared, no stream is compiled.
+
+#define LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE) \
+  detail::StreamState<KIND, SCALAR, LastLevel::fold, HAS_ONE_STATE>
+
+#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                    \
+  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                             \
+      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                   \
+          int, Eigen::Index, Eigen::Index, Eigen::Index);                                        \
+  EXTERN template detail::Admitted detail::admit_token(                                          \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);            \
+  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,  \
+                                           const Token<KIND>&, const detail::Admitted&,          \
+                                           const detail::LookUp<KIND>&);                         \
+  EXTERN template void detail::copy_plain(                                                       \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                 \
+      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&); \
+  EXTERN template void detail::read_standing(                                                    \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template void detail::pull_back_token(                                                  \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
+      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                 \
+      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                \
+      detail::Vector<SCALAR>&);                                                                  \
+  EXTERN template void detail::read_standing_apart(                                              \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
+      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                    \
+  EXTERN template void detail::read_token_apart(                                                 \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                               \
+  EXTERN template void detail::pull_back_token_apart(                                            \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&, \
+      Token<KIND>&, detail::Vector<SCALAR>&);
+
+#define LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KIND) \
+  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, false)    \
+  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, true)
+
+/// LIST(EXTERN, SCALAR, kind) for the kinds of transition of the library's rules.
+#define LOGLINEAR_FOR_EACH_KIND(LIST, EXTERN, SCALAR)      \
+  LIST(EXTERN, SCALAR, Identity<SCALAR>)                   \
+  LIST(EXTERN, SCALAR, ScalarDecay<SCALAR>)                \
+  LIST(EXTERN, SCALAR, KeyDecay<SCALAR>)                   \
+  LIST(EXTERN, SCALAR, ValueDecay<SCALAR>)                 \
+  LIST(EXTERN, SCALAR, RankOneUpdate<Identity<SCALAR>>)    \
+  LIST(EXTERN, SCALAR, RankOneUpdate<ScalarDecay<SCALAR>>) \
+  LIST(EXTERN, SCALAR, RankOneUpdate<KeyDecay<SCALAR>>)    \
+  LIST(EXTERN, SCALAR, UpdatePerLeaf<SCALAR>)
+
+#define LOGLINEAR_STREAMS(EXTERN, SCALAR) \
+  LOGLINEAR_FOR_EACH_KIND(LOGLINEAR_STREAMS_OF, EXTERN, SCALAR)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STREAMS)
+
+#endif  // LOGLINEAR_STREAM_INSTANTIATIONS_HPP
+
+// ---- loglinear/layer/instantiations.hpp
+
+#ifndef LOGLINEAR_LAYER_INSTANTIATIONS_HPP
+#define LOGLINEAR_LAYER_INSTANTIATIONS_HPP
+
+// The memory of a head for the library's kinds of transition, compiled once, see compiled_once.hpp.
+
+#define LOGLINEAR_WORKSPACES_OF(EXTERN, SCALAR, KIND)                               \
+  EXTERN template detail::Workspace<KIND> detail::make_workspace(                   \
+      const detail::Layout&, Eigen::Index, Eigen::Index, const detail::ReadShape&); \
+  EXTERN template detail::TrainingWorkspace<KIND> detail::make_training_workspace(  \
+      const detail::Layout&, Eigen::Index, const detail::ReadShape&);               \
+  EXTERN template void detail::require_shape_of(const detail::Workspace<KIND>&,     \
+                                                const detail::Workspace<KIND>&);
+
+#define LOGLINEAR_WORKSPACES(EXTERN, SCALAR) \
+  LOGLINEAR_FOR_EACH_KIND(LOGLINEAR_WORKSPACES_OF, EXTERN, SCALAR)
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_WORKSPACES)
+
+#endif  // LOGLINEAR_LAYER_INSTANTIATIONS_HPP
+
 // ---- loglinear/stream/detail/stream_parts.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
@@ -16448,46 +16901,6 @@ struct StreamParts {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-
-// ---- loglinear/stream/detail/streaming.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
-#define LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
-
-// What a head asks of its stream but for reads, which are in reading.hpp and reading_apart.hpp. As
-// functions of their own these can be compiled once (stream/instantiations.hpp): a program that
-// calls them does not compile what is behind them, the levels, the buffer and the pending tiers.
-
-namespace loglinear::detail {
-
-/// An empty stream of tokens with so many leaves.
-template <class Stream>
-[[nodiscard]] Stream make_stream(int max_levels, Index key_rows, Index d_v, Index leaves) {
-  return Stream(max_levels, key_rows, d_v, leaves);
-}
-
-/// Throws where the token may not be written; nothing is changed. `write_token` takes the result.
-template <class Stream, class Kind>
-[[nodiscard]] Admitted admit_token(const Stream& stream, const Token<Kind>& token) {
-  return stream.admit(token);
-}
-
-/// Writes a token that the stream has admitted, and for which a read has found `looked_up`.
-template <class Stream, class Kind>
-void write_token(Stream& stream, const Token<Kind>& token, const Admitted& admitted,
-                 const LookUp<Kind>& looked_up) {
-  stream.write(token, admitted, looked_up);
-}
-
-/// out = the levels as if every token had been pushed; of the same shape.
-template <class Stream, class Levels>
-void copy_plain(const Stream& stream, Levels& out) {
-  stream.copy_to(out);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
 
 // ---- loglinear/stream/snapshot.hpp
 
@@ -16651,8 +17064,10 @@ class HeadParts {
         stream_(make_stream<Stream>(options.max_levels, layout().key_rows, options.d_v,
                                     layout().leaves)),
         workspace_(make_workspace()),
-        training_(layout(), preparation_.weight_count(), stream_.read_shape()),
-        stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
+        training_(make_training_workspace<Kind>(layout(), preparation_.weight_count(),
+                                                stream_.read_shape())),
+        stepper_(preparation_.parameters(), learning_of(options).step, learning_of(options).rate,
+                 true) {
     // No normal number that is drawn reaches 10.
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
@@ -16753,8 +17168,8 @@ class HeadParts {
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     require_alive();
-    return Workspace(layout(), preparation_.parameters().d_model(), preparation_.weight_count(),
-                     stream_.read_shape());
+    return detail::make_workspace<Kind>(layout(), preparation_.parameters().d_model(),
+                                        preparation_.weight_count(), stream_.read_shape());
   }
 
  protected:
@@ -16995,7 +17410,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
   void prepare(Index t) {
     take(raw_, t, workspace_.raw);
-    layer_.require_finite_projections(workspace_, 0);
+    layer_.require_finite_projections(workspace_.x, workspace_.raw, 0);
     layer_.prepare_read(workspace_);
     require_finite("level weight #", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
@@ -17164,291 +17579,6 @@ template <class Preparation, class State, class Scalar, class DReads>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
-
-// ---- loglinear/stream/detail/reading.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
-#define LOGLINEAR_STREAM_DETAIL_READING_HPP
-
-// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
-// written first: what the older states become is read through the token's transition,
-//
-//     (L S diag(r))^T q = diag(r) S^T (L^T q),
-//
-// under the level weight of where the carry will take them, and the token's own leaf is added.
-
-namespace loglinear::detail {
-
-/// Throws unless the read is finite. A level weight that is not finite makes the read of its level
-/// so; such a weight is named first. The weight of a level that holds nothing is not used.
-template <class Scalar>
-void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (are_finite(read.data(), read.size())) return;
-  require_finite("level weight #", lambda);
-  require_finite("coefficient # of the raw read", read);
-}
-
-/// read = what the state as it stands says to the query, with each level under the weight that the
-/// next token in `order` gives it.
-template <class State, class Scalar, class Kind>
-void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
-                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  state.read({query.data(), lambda.data(), order}, memory, read.data());
-  require_finite_read(lambda, read);
-}
-
-/// read = what the token reads in the given order, before it is written. Returns what writing it
-/// takes, which lies in `memory`.
-template <class State, class Scalar, class Kind>
-const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
-                               const Vector<Scalar>& lambda, ReadOrder order,
-                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = !info_of(order).reads_written;
-  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
-  if (!stands) {
-    memory.old_query = token.query;
-    token.transition.left_transposed(memory.old_query);
-  }
-  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
-  state.read(query, memory, read.data(), token.transition, memory.looked_up);
-  if (!stands) {
-    memory.old_read = read;
-    scale_row(token.transition, read.data(), d_v);
-    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-    for (Index j = 0; j < token.keys.cols(); ++j) {
-      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
-      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
-    }
-  }
-  require_finite_read(lambda, read);
-  return memory.looked_up;
-}
-
-/// Computes d_token and d_lambda from d_read, for what `read_token` read into `memory`; the states
-/// are constants.
-template <class State, class Scalar, class Kind>
-void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
-                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
-                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
-
-  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
-  // derivative with respect to L^T q.
-  t.d_old_read = d_read;
-  scale_row(token.transition, t.d_old_read.data(), d_v);
-  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
-                  d_lambda.data());
-  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
-                            d_token.transition);
-  d_token.query = t.d_old_query;
-  token.transition.left(d_token.query);
-
-  // The leaf: lambda_c (k . q) v.
-  const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar weight = lambda[own];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar* const key = token.keys.data() + j * key_rows;
-    const Scalar* const value = token.values.data() + j * d_v;
-    const Scalar key_query = dot(key, token.query.data(), key_rows);
-    const Scalar value_d = dot(value, d_read.data(), d_v);
-    d_lambda[own] += key_query * value_d;
-    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
-    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
-                     d_token.keys.data() + j * key_rows);
-    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
-
-// ---- loglinear/stream/detail/reading_apart.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
-#define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
-
-// Reads of a hierarchy, each level by itself, and their pullback: what reading.hpp does without the
-// sum over levels. Row w of the reads is what the level weight lambda[w] would be multiplied by, so
-// that `lambda^T reads` is the mixed read; rows that no level is seen at are zero.
-
-namespace loglinear::detail {
-
-/// A weight of 1 for each level.
-template <class Scalar>
-[[nodiscard]] std::array<Scalar, max_level_limit + 1> unit_level_weights() {
-  std::array<Scalar, max_level_limit + 1> ones;
-  ones.fill(Scalar(1));
-  return ones;
-}
-
-/// Rows of reads that lie one after the other, one for each level weight.
-template <class Scalar>
-struct ReadRows {
-  Scalar* first;
-  Index count, d_v;
-
-  [[nodiscard]] Index size() const { return count * d_v; }
-  [[nodiscard]] Scalar* row(Index w) const { return first + w * d_v; }
-};
-
-/// Each row undergoes r of a transition, as reads and their cotangents do.
-template <class Kind, class Scalar>
-void scale_read_rows(const Kind& transition, const ReadRows<Scalar>& rows) {
-  for (Index w = 0; w < rows.count; ++w) scale_row(transition, rows.row(w), rows.d_v);
-}
-
-/// reads = what each level of the state as it stands says to the query, in the row where the next
-/// token in `order` sees the level.
-template <class State, class Scalar, class Kind>
-void read_standing_apart(const State& state, const Vector<Scalar>& query, ReadOrder order,
-                         ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
-  const auto ones = unit_level_weights<Scalar>();
-  std::fill_n(reads.first, reads.size(), Scalar(0));
-  state.read_apart({query.data(), ones.data(), order}, memory, reads.first, nullptr, nullptr);
-  require_finite("a read of a level", reads.first, reads.size());
-}
-
-/// reads = what the token reads of each level in the given order, before it is written. What
-/// writing it takes lies in `memory` then.
-template <class State, class Scalar, class Kind>
-void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
-                      ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
-  const bool stands = !info_of(order).reads_written;
-  const auto ones = unit_level_weights<Scalar>();
-  memory.old_query = token.query;
-  if (!stands) token.transition.left_transposed(memory.old_query);
-  std::fill_n(reads.first, reads.size(), Scalar(0));
-  state.read_apart({memory.old_query.data(), ones.data(), order}, memory, reads.first,
-                   &token.transition, &memory.looked_up);
-  if (!stands) {
-    scale_read_rows(token.transition, reads);
-    const Index key_rows = token.keys.rows();
-    Scalar* const own = reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
-    for (Index j = 0; j < token.keys.cols(); ++j) {
-      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
-      axpy<Scalar>(score, token.values.data() + j * reads.d_v, reads.d_v, own);
-    }
-  }
-  require_finite("a read of a level", reads.first, reads.size());
-}
-
-/// Computes d_token from the cotangents of the reads, which it overwrites, for what
-/// `read_token_apart` read into `memory`; the states are constants. `scratch` is as long as there
-/// are level weights.
-template <class State, class Scalar, class Kind>
-void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
-                           ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,
-                           PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& scratch) {
-  const Index d_v = d_reads.d_v, key_rows = token.keys.rows();
-  const auto ones = unit_level_weights<Scalar>();
-  const LevelQuery<Scalar> query{memory.old_query.data(), ones.data(), order};
-  const Scalar* const own = d_reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
-  copy(own, d_v, t.d_old_read.data());  // before r
-  std::fill_n(t.products.data(), d_v, Scalar(0));
-  if constexpr (scales_values<Kind>) {  // the reads before r, once more: what r is multiplied by
-    const ReadRows<Scalar> old_reads{t.level_cotangents.data(), d_reads.count, d_v};
-    std::fill_n(old_reads.first, old_reads.size(), Scalar(0));
-    state.read_apart(query, memory, old_reads.first, nullptr, nullptr);
-    for (Index w = 0; w < d_reads.count; ++w) {
-      add_product(old_reads.row(w), d_reads.row(w), d_v, t.products.data());
-    }
-  }
-
-  // The older states: with d_l = diag(r) d_reads_l, sum_l S_l d_l is all that is needed, the
-  // derivative with respect to L^T q.
-  scale_read_rows(token.transition, d_reads);
-  std::fill_n(scratch.data(), scratch.size(), Scalar(0));
-  state.pull_back(query, memory, {d_reads.first, d_v}, t, scratch.data());
-  d_token.query = t.d_old_query;
-  token.transition.left(d_token.query);
-
-  // The leaf: (k . q) v.
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar* const key = token.keys.data() + j * key_rows;
-    const Scalar* const value = token.values.data() + j * d_v;
-    const Scalar key_query = dot(key, token.query.data(), key_rows);
-    const Scalar value_d = dot(value, t.d_old_read.data(), d_v);
-    axpy<Scalar>(value_d, key, key_rows, d_token.query.data());
-    scale_to<Scalar>(value_d, token.query.data(), key_rows, d_token.keys.data() + j * key_rows);
-    scale_to<Scalar>(key_query, t.d_old_read.data(), d_v, d_token.values.data() + j * d_v);
-  }
-
-  // sum_l d_l . (r z_l) = 1 . (r products)
-  std::fill_n(t.d_old_read.data(), d_v, Scalar(1));
-  token.transition.pullback(token.query, t.d_old_query, t.products, t.d_old_read,
-                            d_token.transition);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
-
-// ---- loglinear/stream/instantiations.hpp
-
-#ifndef LOGLINEAR_STREAM_INSTANTIATIONS_HPP
-#define LOGLINEAR_STREAM_INSTANTIATIONS_HPP
-
-// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The functions
-// name the streams by reference: where they are only declared, no stream is compiled.
-
-#define LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE) \
-  detail::StreamState<KIND, SCALAR, LastLevel::fold, HAS_ONE_STATE>
-
-#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                    \
-  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                             \
-      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                   \
-          int, Eigen::Index, Eigen::Index, Eigen::Index);                                        \
-  EXTERN template detail::Admitted detail::admit_token(                                          \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);            \
-  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,  \
-                                           const Token<KIND>&, const detail::Admitted&,          \
-                                           const detail::LookUp<KIND>&);                         \
-  EXTERN template void detail::copy_plain(                                                       \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                 \
-      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&); \
-  EXTERN template void detail::read_standing(                                                    \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::pull_back_token(                                                  \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                 \
-      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::read_standing_apart(                                              \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                    \
-  EXTERN template void detail::read_token_apart(                                                 \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                               \
-  EXTERN template void detail::pull_back_token_apart(                                            \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&, \
-      Token<KIND>&, detail::Vector<SCALAR>&);
-
-#define LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KIND) \
-  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, false)    \
-  LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, true)
-
-#define LOGLINEAR_STREAMS(EXTERN, SCALAR)                                  \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, Identity<SCALAR>)                   \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ScalarDecay<SCALAR>)                \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KeyDecay<SCALAR>)                   \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ValueDecay<SCALAR>)                 \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<Identity<SCALAR>>)    \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<ScalarDecay<SCALAR>>) \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<KeyDecay<SCALAR>>)    \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, UpdatePerLeaf<SCALAR>)
-LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STREAMS)
-
-#endif  // LOGLINEAR_STREAM_INSTANTIATIONS_HPP
 
 // ---- loglinear/layer/detail/head.hpp
 
@@ -26298,7 +26428,7 @@ template <class Layer>
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
-  const detail::Learning learning(config);
+  const detail::Learning learning = detail::learning_of(config);
   const auto level_numbers = static_cast<std::size_t>(layer.state().size());
   return detail::summary_line("heads", std::to_string(config.n_heads)) +
          detail::summary_line("mode", detail::value_to_text(config.mode)) +

@@ -104,18 +104,21 @@ struct Learning {
   double rate;
   bool bias;
 
-  template <class Options>
-  explicit Learning(const Options& options)
-      : step(options.step.value_or(
-            Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
-        rate(options.learning_rate.value_or(known(step.rule).rate)),
-        bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+  Learning(const std::optional<double>& learning_rate, const std::optional<Step>& given,
+           const std::optional<bool>& has_bias)
+      : step(given.value_or(Step{.rule = learning_rate ? StepRule::sgd : StepRule::normalized})),
+        rate(learning_rate.value_or(known(step.rule).rate)),
+        bias(has_bias.value_or(step.rule == StepRule::normalized)) {}
 
   [[nodiscard]] static const StepRuleInfo& known(StepRule rule) {
     require_rule(rule);
     return info_of(rule);
   }
 };
+template <class Options>
+[[nodiscard]] Learning learning_of(const Options& options) {
+  return {options.learning_rate, options.step, options.bias};
+}
 
 }  // namespace detail
 }  // namespace loglinear

@@ -133,7 +133,7 @@ template <class Layer>
 template <class Scalar>
 [[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
   const AttentionConfig& config = layer.config();
-  const detail::Learning learning(config);
+  const detail::Learning learning = detail::learning_of(config);
   const auto level_numbers = static_cast<std::size_t>(layer.state().size());
   return detail::summary_line("heads", std::to_string(config.n_heads)) +
          detail::summary_line("mode", detail::value_to_text(config.mode)) +

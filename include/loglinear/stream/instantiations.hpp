@@ -57,15 +57,19 @@
   LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, false)    \
   LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, true)
 
-#define LOGLINEAR_STREAMS(EXTERN, SCALAR)                                  \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, Identity<SCALAR>)                   \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ScalarDecay<SCALAR>)                \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KeyDecay<SCALAR>)                   \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, ValueDecay<SCALAR>)                 \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<Identity<SCALAR>>)    \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<ScalarDecay<SCALAR>>) \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, RankOneUpdate<KeyDecay<SCALAR>>)    \
-  LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, UpdatePerLeaf<SCALAR>)
+/// LIST(EXTERN, SCALAR, kind) for the kinds of transition of the library's rules.
+#define LOGLINEAR_FOR_EACH_KIND(LIST, EXTERN, SCALAR)      \
+  LIST(EXTERN, SCALAR, Identity<SCALAR>)                   \
+  LIST(EXTERN, SCALAR, ScalarDecay<SCALAR>)                \
+  LIST(EXTERN, SCALAR, KeyDecay<SCALAR>)                   \
+  LIST(EXTERN, SCALAR, ValueDecay<SCALAR>)                 \
+  LIST(EXTERN, SCALAR, RankOneUpdate<Identity<SCALAR>>)    \
+  LIST(EXTERN, SCALAR, RankOneUpdate<ScalarDecay<SCALAR>>) \
+  LIST(EXTERN, SCALAR, RankOneUpdate<KeyDecay<SCALAR>>)    \
+  LIST(EXTERN, SCALAR, UpdatePerLeaf<SCALAR>)
+
+#define LOGLINEAR_STREAMS(EXTERN, SCALAR) \
+  LOGLINEAR_FOR_EACH_KIND(LOGLINEAR_STREAMS_OF, EXTERN, SCALAR)
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_STREAMS)
 
 #endif  // LOGLINEAR_STREAM_INSTANTIATIONS_HPP

@@ -13,7 +13,6 @@
 #include "loglinear/stream/detail/reading.hpp"
 #include "loglinear/stream/detail/reading_apart.hpp"
 #include "loglinear/stream/detail/streaming.hpp"
-#include "loglinear/stream/instantiations.hpp"
 
 namespace loglinear::detail {
 

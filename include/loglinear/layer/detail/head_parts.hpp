@@ -13,6 +13,7 @@
 #include "loglinear/layer/detail/preparation.hpp"
 #include "loglinear/layer/detail/stepper.hpp"
 #include "loglinear/layer/detail/workspace.hpp"
+#include "loglinear/layer/instantiations.hpp"
 #include "loglinear/layer/step.hpp"
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
@@ -52,8 +53,10 @@ class HeadParts {
         stream_(make_stream<Stream>(options.max_levels, layout().key_rows, options.d_v,
                                     layout().leaves)),
         workspace_(make_workspace()),
-        training_(layout(), preparation_.weight_count(), stream_.read_shape()),
-        stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
+        training_(make_training_workspace<Kind>(layout(), preparation_.weight_count(),
+                                                stream_.read_shape())),
+        stepper_(preparation_.parameters(), learning_of(options).step, learning_of(options).rate,
+                 true) {
     // No normal number that is drawn reaches 10.
     require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
@@ -154,8 +157,8 @@ class HeadParts {
   /// Memory for const queries; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     require_alive();
-    return Workspace(layout(), preparation_.parameters().d_model(), preparation_.weight_count(),
-                     stream_.read_shape());
+    return detail::make_workspace<Kind>(layout(), preparation_.parameters().d_model(),
+                                        preparation_.weight_count(), stream_.read_shape());
   }
 
  protected:

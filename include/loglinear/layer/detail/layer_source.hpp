@@ -119,7 +119,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
   void prepare(Index t) {
     take(raw_, t, workspace_.raw);
-    layer_.require_finite_projections(workspace_, 0);
+    layer_.require_finite_projections(workspace_.x, workspace_.raw, 0);
     layer_.prepare_read(workspace_);
     require_finite("level weight #", workspace_.lambda);
     layer_.prepare_leaf(workspace_);

@@ -63,6 +63,12 @@ struct Workspace {
   Vector<Scalar> output;    // tanh of it
 };
 
+template <class Kind>
+[[nodiscard]] Workspace<Kind> make_workspace(const Layout& layout, Index d_model, Index weights,
+                                             const ReadShape& shape) {
+  return Workspace<Kind>(layout, d_model, weights, shape);
+}
+
 /// Throws unless the given workspace was made for a layer of the same shape as `own`.
 template <class Kind>
 void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
@@ -96,6 +102,12 @@ struct TrainingWorkspace {
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };
+
+template <class Kind>
+[[nodiscard]] TrainingWorkspace<Kind> make_training_workspace(const Layout& layout, Index weights,
+                                                              const ReadShape& shape) {
+  return TrainingWorkspace<Kind>(layout, weights, shape);
+}
 
 /// A read that is being computed. If it is refused because it is not finite, it becomes 0, so that
 /// a refused call shows no infinity.
