@@ -77,6 +77,73 @@
 #include <variant>
 #include <vector>
 
+// ---- loglinear/detail/base/error.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
+#define LOGLINEAR_DETAIL_BASE_ERROR_HPP
+
+// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
+
+#ifdef LOGLINEAR_THROW
+#  define LOGLINEAR_HAS_OWN_THROW  // same_flags.hpp compares it
+#endif
+
+/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
+/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
+/// macro before the first include, the same in the whole program, to do something else; it must not
+/// return, and the program is aborted if it does. A program that links `loglinear::runtime` defines
+/// it for that target, too: with add_compile_definitions for the whole project.
+///
+///     #define LOGLINEAR_THROW(error) my_panic((error).what())
+#ifndef LOGLINEAR_THROW
+#  ifdef __cpp_exceptions
+#    define LOGLINEAR_THROW(error) throw error
+#  else
+#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+template <class Error>
+[[noreturn]] void raise([[maybe_unused]] const Error& error) {
+  LOGLINEAR_THROW(error);
+  std::abort();
+}
+
+/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
+template <class Work>
+[[nodiscard]] std::exception_ptr caught(Work work) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+#else
+  work();
+#endif
+  return nullptr;
+}
+
+/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
+template <class Error, class Work, class Handle>
+void handling(Work work, [[maybe_unused]] Handle handle) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (const Error& error) {
+    handle(error);
+  }
+#else
+  work();
+#endif
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_ERROR_HPP
+
 // ---- loglinear/detail/base/same_flags.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_SAME_FLAGS_HPP
@@ -126,6 +193,13 @@ constexpr int has_exceptions =
     0;
 #  endif
 
+constexpr int has_own_throw =
+#  ifdef LOGLINEAR_HAS_OWN_THROW
+    1;
+#  else
+    0;
+#  endif
+
 constexpr int keeps_denormals =
 #  ifdef LOGLINEAR_KEEP_DENORMALS
     1;
@@ -150,6 +224,7 @@ constexpr int alignment = (std::max)(
 constexpr int facts_of_this_file[] = {
     instruction_set,
     has_exceptions,
+    has_own_throw,
     keeps_denormals,
     sizeof(Eigen::Index),
     alignment<float, 4>,
@@ -168,6 +243,7 @@ constexpr int facts_of_this_file[] = {
 constexpr const char* names_of_facts[] = {
     "the instruction set",
     "whether there are exceptions",
+    "whether the program defines LOGLINEAR_THROW",
     "whether LOGLINEAR_KEEP_DENORMALS is defined",
     "sizeof(Eigen::Index)",
     "alignof(Eigen::Vector4f)",
@@ -588,68 +664,6 @@ void copy_rows(const RowBlock<Number>& from,
   }
 
 #endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
-
-// ---- loglinear/detail/base/error.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
-#define LOGLINEAR_DETAIL_BASE_ERROR_HPP
-
-// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
-
-/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
-/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
-/// macro before the first include, the same in the whole program, to do something else; it must not
-/// return, and the program is aborted if it does.
-///
-///     #define LOGLINEAR_THROW(error) my_panic((error).what())
-#ifndef LOGLINEAR_THROW
-#  ifdef __cpp_exceptions
-#    define LOGLINEAR_THROW(error) throw error
-#  else
-#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-template <class Error>
-[[noreturn]] void raise([[maybe_unused]] const Error& error) {
-  LOGLINEAR_THROW(error);
-  std::abort();
-}
-
-/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
-template <class Work>
-[[nodiscard]] std::exception_ptr caught(Work work) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (...) {
-    return std::current_exception();
-  }
-#else
-  work();
-#endif
-  return nullptr;
-}
-
-/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
-template <class Error, class Work, class Handle>
-void handling(Work work, [[maybe_unused]] Handle handle) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (const Error& error) {
-    handle(error);
-  }
-#else
-  work();
-#endif
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_ERROR_HPP
 
 // ---- loglinear/detail/base/decimal.hpp
 
@@ -12802,7 +12816,8 @@ concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasPar
 #define LOGLINEAR_LAYER_DETAIL_PARAMETERS_INTERFACE_HPP
 
 // The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
-// product and a training step one rank-one update, and all free vectors in one more.
+// product and a training step one rank-one update, and all free vectors in one more. Include
+// parameters.hpp, which defines the members.
 
 namespace loglinear::detail {
 
@@ -13380,14 +13395,6 @@ class HeadWeights {
   /// Checks the sizes of a layer; `fixed` is the only number of levels that is legal, or 0.
   static void check_sizes(Index d_model, Index d_k, Index d_v, int max_levels, int fixed);
 
-  /// With keys, values and queries. `append` is called for each array of the level weights next,
-  /// then `begin_rule`, `append` for each array of the rule, and `end_rule`.
-  /// \param sizes  of which d_k, d_v, key_rows and leaves are known
-  HeadWeights(Index d_model, const Layout& sizes);
-  void append(const Parameter& shape) { parameters_.append(shape); }
-  void begin_rule();
-  void end_rule(bool has_biases);
-
   [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
   [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
@@ -13400,19 +13407,39 @@ class HeadWeights {
   /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Vector<Scalar>& x, const Vector<Scalar>& raw,
                                   Index from) const;
-  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
-  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
-  /// are then the recent values from the first token on, and the values learn first. If biases
-  /// began at 0, products of keys and queries could learn a part of the task in their place and
-  /// never let go.
-  /// \param own_read  how much of a token's first leaf its query reads, at an input of 0
-  void start_biases(const std::function<double()>& own_read);
   /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
   /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
   /// the array has changed.
   void set_weight(std::string_view name, const Matrix<Scalar>& value);
 
+ protected:
+  /// With keys, values and queries. `append` is called for each array of the level weights next,
+  /// then `begin_rule`, `append` for each array of the rule, and `end_rule`.
+  /// \param sizes  of which d_k, d_v, key_rows and leaves are known
+  HeadWeights(Index d_model, const Layout& sizes);
+  void append(const Parameter& shape) { parameters_.append(shape); }
+  void begin_rule();
+  void end_rule(bool has_biases);
+
+  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
+  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
+  /// are then the recent values from the first token on, and the values learn first. If biases
+  /// began at 0, products of keys and queries could learn a part of the task in their place and
+  /// never let go.
+  ///
+  /// Both begin at the same constant, which keys and then queries are raised from. `own_read` is
+  /// how much of a token's first leaf its query reads, at an input of 0.
+  void begin_biases();
+  /// Returns whether it has raised them: the read is another one then.
+  [[nodiscard]] bool raise_keys(double own_read);
+  void raise_queries(double own_read);
+
  private:
+  static constexpr double begins_at = 1.5, aim = begins_at * begins_at, most = 16;
+
+  [[nodiscard]] double each_start() const {
+    return begins_at / std::sqrt(static_cast<double>(layout_.d_k));
+  }
   void set_starts(double key, double query);
   /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
   void clear_start(Scalar* bias, Scalar& start);
@@ -13482,17 +13509,21 @@ void HeadWeights<Scalar>::require_finite_projections(const Vector<Scalar>& x,
 }
 
 template <class Scalar>
-void HeadWeights<Scalar>::start_biases(const std::function<double()>& own_read) {
-  if (!has_bias()) return;
-  constexpr double start = 1.5, aim = start * start, most = 16;
-  const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
-  set_starts(each, each);
-  double own = own_read();
-  if (own > 0 && own < aim) {
-    set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
-    own = own_read();
-  }
-  if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
+void HeadWeights<Scalar>::begin_biases() {
+  set_starts(each_start(), each_start());
+}
+
+template <class Scalar>
+bool HeadWeights<Scalar>::raise_keys(double own_read) {
+  const bool raises = own_read > 0 && own_read < aim;
+  if (raises) set_starts(each_start() * (std::min)(std::sqrt(aim / own_read), most), each_start());
+  return raises;
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::raise_queries(double own_read) {
+  if (!(own_read > 0)) return;
+  set_starts(to_double(start_key_), each_start() * (std::min)(aim / own_read, most));
 }
 
 template <class Scalar>
@@ -13863,7 +13894,6 @@ void NormalizedMixture::pull_back_levels(const Scalar* raw, const Scalar* lambda
 
 }  // namespace loglinear
 
-/// The policy's arithmetic, which is compiled once, see compiled_once.hpp.
 #define LOGLINEAR_NORMALIZED_MIXTURE(EXTERN, SCALAR)                                         \
   EXTERN template void NormalizedMixture::weigh_levels(const SCALAR*, Eigen::Index, SCALAR*) \
       const;                                                                                 \
@@ -14154,7 +14184,11 @@ class Preparation : public HeadWeights<Scalar> {
   /// Where drawn weights have biases, those of key and query begin as `HeadWeights` says.
   /// \param w  scratch memory
   void start_biases(Read& w) {
-    Base::start_biases([&] { return own_read(w); });
+    if (!has_bias()) return;
+    this->begin_biases();
+    double own = own_read(w);
+    if (this->raise_keys(own)) own = own_read(w);
+    this->raise_queries(own);
   }
 
   /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet
@@ -14398,6 +14432,8 @@ LOGLINEAR_COMPILED_ONCE(LOGLINEAR_INPUT_SCALES)
 
 #ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
 #define LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
+
+// The class `Stepper`. Include stepper.hpp, which defines the members.
 
 namespace loglinear::detail {
 
@@ -16699,8 +16735,8 @@ class StreamState {
 #define LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
 
 // What a head asks of its stream but for reads, which are in reading.hpp and reading_apart.hpp. As
-// functions of their own these can be compiled once (stream/instantiations.hpp): a program that
-// calls them does not compile what is behind them, the levels, the buffer and the pending tiers.
+// functions of their own these can be compiled once (stream/instantiations.hpp). A program that
+// calls them does not compile what they do with the levels, the buffer and the pending tiers.
 
 namespace loglinear::detail {
 
@@ -16723,6 +16759,12 @@ void write_token(Stream& stream, const Token<Kind>& token, const Admitted& admit
   stream.write(token, admitted, looked_up);
 }
 
+/// All levels undergo what is pending for them.
+template <class Stream>
+void settle_stream(Stream& stream) {
+  static_cast<void>(stream.settled_levels());
+}
+
 /// out = the levels as if every token had been pushed; of the same shape.
 template <class Stream, class Levels>
 void copy_plain(const Stream& stream, Levels& out) {
@@ -16738,46 +16780,47 @@ void copy_plain(const Stream& stream, Levels& out) {
 #ifndef LOGLINEAR_STREAM_INSTANTIATIONS_HPP
 #define LOGLINEAR_STREAM_INSTANTIATIONS_HPP
 
-// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The functions
-// name the streams by reference: where they are only declared, no stream is compiled.
+// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The list has
+// functions, since naming a class in it would instantiate that class in every program.
 
 #define LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE) \
   detail::StreamState<KIND, SCALAR, LastLevel::fold, HAS_ONE_STATE>
 
-#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                    \
-  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                             \
-      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                   \
-          int, Eigen::Index, Eigen::Index, Eigen::Index);                                        \
-  EXTERN template detail::Admitted detail::admit_token(                                          \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);            \
-  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,  \
-                                           const Token<KIND>&, const detail::Admitted&,          \
-                                           const detail::LookUp<KIND>&);                         \
-  EXTERN template void detail::copy_plain(                                                       \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                 \
-      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&); \
-  EXTERN template void detail::read_standing(                                                    \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::pull_back_token(                                                  \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                 \
-      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::read_standing_apart(                                              \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                    \
-  EXTERN template void detail::read_token_apart(                                                 \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                               \
-  EXTERN template void detail::pull_back_token_apart(                                            \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&, \
+#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                      \
+  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                               \
+      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                     \
+          int, Eigen::Index, Eigen::Index, Eigen::Index);                                          \
+  EXTERN template detail::Admitted detail::admit_token(                                            \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);              \
+  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,    \
+                                           const Token<KIND>&, const detail::Admitted&,            \
+                                           const detail::LookUp<KIND>&);                           \
+  EXTERN template void detail::settle_stream(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&); \
+  EXTERN template void detail::copy_plain(                                                         \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                   \
+      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&);   \
+  EXTERN template void detail::read_standing(                                                      \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,    \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                         \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                  \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,               \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                         \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template void detail::pull_back_token(                                                    \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,               \
+      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                   \
+      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                  \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template void detail::read_standing_apart(                                                \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,    \
+      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                      \
+  EXTERN template void detail::read_token_apart(                                                   \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,    \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                                 \
+  EXTERN template void detail::pull_back_token_apart(                                              \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,    \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&,   \
       Token<KIND>&, detail::Vector<SCALAR>&);
 
 #define LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KIND) \
@@ -17521,7 +17564,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
     if (middle > 0) {
       const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
                                   Eigen::OuterStride<>(x.cols()));
-      auto& levels = stream.settled_levels();
+      settle_stream(stream);
+      auto& levels = stream.levels();
       LayerSource source(preparation, rows, order, workspace);
       source.read_into(reads, head);
       Hierarchy<Scalar> states = hierarchy_of(levels);

@@ -1,5 +1,6 @@
 # Fails where a rule of the list (rules/list.hpp) or a level weighting of the list (rules/level_weights.hpp) is
-# missing from a page or comment that shows all of them, and where a page counts either and is wrong.
+# missing from a page or comment that shows all of them, where a page counts either and is wrong, and where the
+# streams of a rule's kind are not compiled once.
 # Usage: cmake -DROOT=... [-DLIST=...] [-DPAGES=...] -P check_rules.cmake
 
 if(NOT LIST)
@@ -46,6 +47,20 @@ foreach(weighting IN LISTS weightings)
   file(READ ${ROOT}/docs/hierarchy.md text)
   if(NOT text MATCHES "`${weighting}`")
     string(APPEND missing "docs/hierarchy.md does not show ${weighting}\n")
+  endif()
+endforeach()
+
+# The kinds of transition of the rules are those whose streams loglinear::runtime compiles once.
+file(READ ${ROOT}/include/loglinear/stream/instantiations.hpp compiled_once)
+file(GLOB_RECURSE headers ${ROOT}/include/loglinear/rules/*.hpp)
+foreach(header IN LISTS headers)
+  file(READ ${header} text)
+  if(text MATCHES "\n *using Transition = ([A-Za-z<>]+);")
+    string(REPLACE "<Scalar>" "<SCALAR>" kind "${CMAKE_MATCH_1}")
+    string(FIND "${compiled_once}" "LIST(EXTERN, SCALAR, ${kind})" at)
+    if(at EQUAL -1)
+      string(APPEND missing "stream/instantiations.hpp does not have ${kind}\n")
+    endif()
   endif()
 endforeach()
 

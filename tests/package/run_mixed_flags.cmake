@@ -22,6 +22,7 @@ endforeach()
 # flag | what differs
 set(different
     "-fno-exceptions | whether there are exceptions is 1 in some and 0 in others"
+    "-DLOGLINEAR_THROW(error)=std::abort() | whether the program defines LOGLINEAR_THROW is 0 in some and 1 in others"
     "-DLOGLINEAR_KEEP_DENORMALS | whether LOGLINEAR_KEEP_DENORMALS is defined is 0 in some and 1 in others"
     "-DEIGEN_DEFAULT_DENSE_INDEX_TYPE=int | sizeof.Eigen::Index. is 8 in some and 4 in others"
     "-DEIGEN_MAX_STATIC_ALIGN_BYTES=0 | alignof.Eigen::Vector4f. is 16 in some and"

@@ -21,9 +21,9 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
-#include <limits>
+#include <type_traits>
 
-#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/softplus.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"

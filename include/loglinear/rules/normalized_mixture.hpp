@@ -123,7 +123,6 @@ void NormalizedMixture::pull_back_levels(const Scalar* raw, const Scalar* lambda
 
 }  // namespace loglinear
 
-/// The policy's arithmetic, which is compiled once, see compiled_once.hpp.
 #define LOGLINEAR_NORMALIZED_MIXTURE(EXTERN, SCALAR)                                         \
   EXTERN template void NormalizedMixture::weigh_levels(const SCALAR*, Eigen::Index, SCALAR*) \
       const;                                                                                 \

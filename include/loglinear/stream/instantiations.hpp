@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_STREAM_INSTANTIATIONS_HPP
 #define LOGLINEAR_STREAM_INSTANTIATIONS_HPP
 
-// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The functions
-// name the streams by reference: where they are only declared, no stream is compiled.
+// Streams of the library's kinds of transition, compiled once, see compiled_once.hpp. The list has
+// functions, since naming a class in it would instantiate that class in every program.
 
 #include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/stream/detail/reading.hpp"
@@ -17,40 +17,41 @@
 #define LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE) \
   detail::StreamState<KIND, SCALAR, LastLevel::fold, HAS_ONE_STATE>
 
-#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                    \
-  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                             \
-      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                   \
-          int, Eigen::Index, Eigen::Index, Eigen::Index);                                        \
-  EXTERN template detail::Admitted detail::admit_token(                                          \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);            \
-  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,  \
-                                           const Token<KIND>&, const detail::Admitted&,          \
-                                           const detail::LookUp<KIND>&);                         \
-  EXTERN template void detail::copy_plain(                                                       \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                 \
-      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&); \
-  EXTERN template void detail::read_standing(                                                    \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                       \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::pull_back_token(                                                  \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,             \
-      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                 \
-      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                \
-      detail::Vector<SCALAR>&);                                                                  \
-  EXTERN template void detail::read_standing_apart(                                              \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,  \
-      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                    \
-  EXTERN template void detail::read_token_apart(                                                 \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                               \
-  EXTERN template void detail::pull_back_token_apart(                                            \
-      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,  \
-      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&, \
+#define LOGLINEAR_STREAM(EXTERN, SCALAR, KIND, HAS_ONE_STATE)                                      \
+  EXTERN template LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)                               \
+      detail::make_stream<LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)>(                     \
+          int, Eigen::Index, Eigen::Index, Eigen::Index);                                          \
+  EXTERN template detail::Admitted detail::admit_token(                                            \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&);              \
+  EXTERN template void detail::write_token(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,    \
+                                           const Token<KIND>&, const detail::Admitted&,            \
+                                           const detail::LookUp<KIND>&);                           \
+  EXTERN template void detail::settle_stream(LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&); \
+  EXTERN template void detail::copy_plain(                                                         \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&,                                   \
+      detail::Levels<SCALAR, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::fold>&);   \
+  EXTERN template void detail::read_standing(                                                      \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,    \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                         \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template const detail::LookUp<KIND>& detail::read_token(                                  \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,               \
+      const detail::Vector<SCALAR>&, ReadOrder, detail::ReadMemory<KIND>&,                         \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template void detail::pull_back_token(                                                    \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&,               \
+      const detail::Vector<SCALAR>&, ReadOrder, const detail::ReadMemory<KIND>&,                   \
+      const detail::Vector<SCALAR>&, detail::PullbackMemory<KIND>&, Token<KIND>&,                  \
+      detail::Vector<SCALAR>&);                                                                    \
+  EXTERN template void detail::read_standing_apart(                                                \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const detail::Vector<SCALAR>&,    \
+      ReadOrder, detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                      \
+  EXTERN template void detail::read_token_apart(                                                   \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,    \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&);                                 \
+  EXTERN template void detail::pull_back_token_apart(                                              \
+      const LOGLINEAR_STREAM_TYPE(SCALAR, KIND, HAS_ONE_STATE)&, const Token<KIND>&, ReadOrder,    \
+      detail::ReadMemory<KIND>&, const detail::ReadRows<SCALAR>&, detail::PullbackMemory<KIND>&,   \
       Token<KIND>&, detail::Vector<SCALAR>&);
 
 #define LOGLINEAR_STREAMS_OF(EXTERN, SCALAR, KIND) \

@@ -10,10 +10,15 @@
 #include <cstdlib>
 #include <exception>
 
+#ifdef LOGLINEAR_THROW
+#  define LOGLINEAR_HAS_OWN_THROW  // same_flags.hpp compares it
+#endif
+
 /// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
 /// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
 /// macro before the first include, the same in the whole program, to do something else; it must not
-/// return, and the program is aborted if it does.
+/// return, and the program is aborted if it does. A program that links `loglinear::runtime` defines
+/// it for that target, too: with add_compile_definitions for the whole project.
 ///
 ///     #define LOGLINEAR_THROW(error) my_panic((error).what())
 #ifndef LOGLINEAR_THROW

@@ -13,6 +13,7 @@
 // objects apart by other means.
 
 #include "loglinear/detail/base/cpp20.hpp"
+#include "loglinear/detail/base/error.hpp"
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -55,6 +56,13 @@ constexpr int has_exceptions =
     0;
 #  endif
 
+constexpr int has_own_throw =
+#  ifdef LOGLINEAR_HAS_OWN_THROW
+    1;
+#  else
+    0;
+#  endif
+
 constexpr int keeps_denormals =
 #  ifdef LOGLINEAR_KEEP_DENORMALS
     1;
@@ -79,6 +87,7 @@ constexpr int alignment = (std::max)(
 constexpr int facts_of_this_file[] = {
     instruction_set,
     has_exceptions,
+    has_own_throw,
     keeps_denormals,
     sizeof(Eigen::Index),
     alignment<float, 4>,
@@ -97,6 +106,7 @@ constexpr int facts_of_this_file[] = {
 constexpr const char* names_of_facts[] = {
     "the instruction set",
     "whether there are exceptions",
+    "whether the program defines LOGLINEAR_THROW",
     "whether LOGLINEAR_KEEP_DENORMALS is defined",
     "sizeof(Eigen::Index)",
     "alignof(Eigen::Vector4f)",

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <string_view>
 
 #include "loglinear/detail/base/checks.hpp"
@@ -27,14 +26,6 @@ class HeadWeights {
   /// Checks the sizes of a layer; `fixed` is the only number of levels that is legal, or 0.
   static void check_sizes(Index d_model, Index d_k, Index d_v, int max_levels, int fixed);
 
-  /// With keys, values and queries. `append` is called for each array of the level weights next,
-  /// then `begin_rule`, `append` for each array of the rule, and `end_rule`.
-  /// \param sizes  of which d_k, d_v, key_rows and leaves are known
-  HeadWeights(Index d_model, const Layout& sizes);
-  void append(const Parameter& shape) { parameters_.append(shape); }
-  void begin_rule();
-  void end_rule(bool has_biases);
-
   [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
   [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
@@ -47,19 +38,39 @@ class HeadWeights {
   /// Looks at x only if a projection is not finite: every projection contains every x[j].
   void require_finite_projections(const Vector<Scalar>& x, const Vector<Scalar>& raw,
                                   Index from) const;
-  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
-  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
-  /// are then the recent values from the first token on, and the values learn first. If biases
-  /// began at 0, products of keys and queries could learn a part of the task in their place and
-  /// never let go.
-  /// \param own_read  how much of a token's first leaf its query reads, at an input of 0
-  void start_biases(const std::function<double()>& own_read);
   /// Replaces one array. Once keys, values or queries have other weights than the drawn ones, a
   /// bias of keys or queries that has neither been set nor learnt becomes 0. Nothing throws after
   /// the array has changed.
   void set_weight(std::string_view name, const Matrix<Scalar>& value);
 
+ protected:
+  /// With keys, values and queries. `append` is called for each array of the level weights next,
+  /// then `begin_rule`, `append` for each array of the rule, and `end_rule`.
+  /// \param sizes  of which d_k, d_v, key_rows and leaves are known
+  HeadWeights(Index d_model, const Layout& sizes);
+  void append(const Parameter& shape) { parameters_.append(shape); }
+  void begin_rule();
+  void end_rule(bool has_biases);
+
+  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
+  /// token reads its own leaf with a weight of about 2, whatever the rule makes of its keys. Reads
+  /// are then the recent values from the first token on, and the values learn first. If biases
+  /// began at 0, products of keys and queries could learn a part of the task in their place and
+  /// never let go.
+  ///
+  /// Both begin at the same constant, which keys and then queries are raised from. `own_read` is
+  /// how much of a token's first leaf its query reads, at an input of 0.
+  void begin_biases();
+  /// Returns whether it has raised them: the read is another one then.
+  [[nodiscard]] bool raise_keys(double own_read);
+  void raise_queries(double own_read);
+
  private:
+  static constexpr double begins_at = 1.5, aim = begins_at * begins_at, most = 16;
+
+  [[nodiscard]] double each_start() const {
+    return begins_at / std::sqrt(static_cast<double>(layout_.d_k));
+  }
   void set_starts(double key, double query);
   /// Sets a bias to 0 that stands where it began, at `start`, or has begun at 0.
   void clear_start(Scalar* bias, Scalar& start);
@@ -129,17 +140,21 @@ void HeadWeights<Scalar>::require_finite_projections(const Vector<Scalar>& x,
 }
 
 template <class Scalar>
-void HeadWeights<Scalar>::start_biases(const std::function<double()>& own_read) {
-  if (!has_bias()) return;
-  constexpr double start = 1.5, aim = start * start, most = 16;
-  const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
-  set_starts(each, each);
-  double own = own_read();
-  if (own > 0 && own < aim) {
-    set_starts(each * (std::min)(std::sqrt(aim / own), most), each);
-    own = own_read();
-  }
-  if (own > 0) set_starts(to_double(start_key_), each * (std::min)(aim / own, most));
+void HeadWeights<Scalar>::begin_biases() {
+  set_starts(each_start(), each_start());
+}
+
+template <class Scalar>
+bool HeadWeights<Scalar>::raise_keys(double own_read) {
+  const bool raises = own_read > 0 && own_read < aim;
+  if (raises) set_starts(each_start() * (std::min)(std::sqrt(aim / own_read), most), each_start());
+  return raises;
+}
+
+template <class Scalar>
+void HeadWeights<Scalar>::raise_queries(double own_read) {
+  if (!(own_read > 0)) return;
+  set_starts(to_double(start_key_), each_start() * (std::min)(aim / own_read, most));
 }
 
 template <class Scalar>

@@ -3,7 +3,8 @@
 #define LOGLINEAR_LAYER_DETAIL_PARAMETERS_INTERFACE_HPP
 
 // The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
-// product and a training step one rank-one update, and all free vectors in one more.
+// product and a training step one rank-one update, and all free vectors in one more. Include
+// parameters.hpp, which defines the members.
 
 #include <algorithm>
 #include <string>

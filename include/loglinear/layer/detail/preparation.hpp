@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/head_weights.hpp"
@@ -69,7 +70,11 @@ class Preparation : public HeadWeights<Scalar> {
   /// Where drawn weights have biases, those of key and query begin as `HeadWeights` says.
   /// \param w  scratch memory
   void start_biases(Read& w) {
-    Base::start_biases([&] { return own_read(w); });
+    if (!has_bias()) return;
+    this->begin_biases();
+    double own = own_read(w);
+    if (this->raise_keys(own)) own = own_read(w);
+    this->raise_queries(own);
   }
 
   /// Computes from w.raw what a read needs: the query, and the level weights, which are not yet

@@ -18,6 +18,7 @@
 #include "loglinear/layer/span_gradient.hpp"
 #include "loglinear/sequence/array.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
+#include "loglinear/stream/detail/streaming.hpp"
 #include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
@@ -93,7 +94,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
     if (middle > 0) {
       const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
                                   Eigen::OuterStride<>(x.cols()));
-      auto& levels = stream.settled_levels();
+      settle_stream(stream);
+      auto& levels = stream.levels();
       LayerSource source(preparation, rows, order, workspace);
       source.read_into(reads, head);
       Hierarchy<Scalar> states = hierarchy_of(levels);

@@ -2,10 +2,11 @@
 #ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
 #define LOGLINEAR_LAYER_DETAIL_STEPPER_INTERFACE_HPP
 
+// The class `Stepper`. Include stepper.hpp, which defines the members.
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
@@ -14,7 +15,7 @@
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/layer/detail/adam_kernel.hpp"
 #include "loglinear/layer/detail/input_scales.hpp"
-#include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/detail/parameters_interface.hpp"
 #include "loglinear/layer/step.hpp"
 
 namespace loglinear::detail {

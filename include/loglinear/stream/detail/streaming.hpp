@@ -3,8 +3,8 @@
 #define LOGLINEAR_STREAM_DETAIL_STREAMING_HPP
 
 // What a head asks of its stream but for reads, which are in reading.hpp and reading_apart.hpp. As
-// functions of their own these can be compiled once (stream/instantiations.hpp): a program that
-// calls them does not compile what is behind them, the levels, the buffer and the pending tiers.
+// functions of their own these can be compiled once (stream/instantiations.hpp). A program that
+// calls them does not compile what they do with the levels, the buffer and the pending tiers.
 
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/stream/detail/admitted.hpp"
@@ -30,6 +30,12 @@ template <class Stream, class Kind>
 void write_token(Stream& stream, const Token<Kind>& token, const Admitted& admitted,
                  const LookUp<Kind>& looked_up) {
   stream.write(token, admitted, looked_up);
+}
+
+/// All levels undergo what is pending for them.
+template <class Stream>
+void settle_stream(Stream& stream) {
+  static_cast<void>(stream.settled_levels());
 }
 
 /// out = the levels as if every token had been pushed; of the same shape.
