@@ -10,6 +10,7 @@
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/softplus.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/parallel/detail/parallel_for.hpp"
 #include "loglinear/stream/detail/carry.hpp"
 
 LOGLINEAR_COMPILE_FOR(LOGLINEAR_APPEND_PARTS, TextPart)
@@ -23,3 +24,4 @@ LOGLINEAR_COMPILE(LOGLINEAR_ROW_DOTS)
 LOGLINEAR_COMPILE(LOGLINEAR_STEP_ROWS)
 LOGLINEAR_COMPILE(LOGLINEAR_WEIGHTED_ROWS)
 LOGLINEAR_COMPILE(LOGLINEAR_CARRY)
+LOGLINEAR_COMPILE(LOGLINEAR_RUN_LOOP)

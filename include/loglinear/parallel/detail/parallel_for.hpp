@@ -11,6 +11,7 @@
 #include <new>
 #include <utility>
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/parallel/executor.hpp"
@@ -76,18 +77,10 @@ void run_by_executor(const Executor& executor, Index n, const Body& body) {
   }
 }
 
-/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
-/// failed has thrown; those before it have all run. Throws nothing else: a loop whose passes do not
-/// fail is always whole. A loop within a loop runs on its own thread. Does not allocate but to
-/// start threads and for an executor. In each pass `Scalar`'s denormal numbers are zero.
-template <class Scalar, class Body>
-void parallel_for(Index n, int most, const Body& body) {
-  const int threads = threads_for(n, most);
-  if (threads <= 1) {
-    const FlushToZero<Scalar> flush;
-    for (Index i = 0; i < n; ++i) body(i);
-    return;
-  }
+/// `parallel_for` on two threads or more. The body has one type here, so that this is compiled once
+/// for a scalar.
+template <class Scalar>
+void run_loop(Index n, int threads, const LoopBody& body) {
   FirstFailure failure;
   const auto pass = [&](Index i) {
     if (!failure.is_after(i)) return;
@@ -104,6 +97,22 @@ void parallel_for(Index n, int most, const Body& body) {
   failure.rethrow();
 }
 
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. Throws nothing else: a loop whose passes do not
+/// fail is always whole. A loop within a loop runs on its own thread. Does not allocate but to
+/// start threads and for an executor. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads > 1) return run_loop<Scalar>(n, threads, LoopBody(body));
+  const FlushToZero<Scalar> flush;
+  for (Index i = 0; i < n; ++i) body(i);
+}
+
 }  // namespace loglinear::detail
+
+#define LOGLINEAR_RUN_LOOP(EXTERN, SCALAR) \
+  EXTERN template void detail::run_loop<SCALAR>(Eigen::Index, int, const LoopBody&);
+LOGLINEAR_COMPILED_ONCE(LOGLINEAR_RUN_LOOP)
 
 #endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
