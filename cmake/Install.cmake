@@ -16,7 +16,7 @@ install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
               cmake/Checkpoint.cmake cmake/Model.cmake cmake/Mpi.cmake cmake/Runtime.cmake
               cmake/Torch.cmake
         DESTINATION ${package_dir})
-install(DIRECTORY cmake/runtime cmake/model DESTINATION ${package_dir})
+install(DIRECTORY cmake/checkpoint cmake/model cmake/runtime DESTINATION ${package_dir})
 
 # The way back to the prefix, so that the installed tree can be moved.
 file(RELATIVE_PATH prefix_from_pkgconfig /${pkgconfig_dir} /)

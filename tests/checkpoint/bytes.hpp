@@ -14,6 +14,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "loglinear/checkpoint.hpp"
 #include "support.hpp"
@@ -22,12 +23,8 @@ namespace loglinear::test {
 
 /// All bytes of the file that `write_safetensors` would write.
 inline std::string file_of(const loglinear::Tensors& tensors) {
-  std::string bytes = loglinear::detail::header_of(tensors);
-  for (const auto& entry : loglinear::detail::in_file_order(tensors)) {
-    const auto* const data = reinterpret_cast<const char*>(entry.second->bytes.data());
-    bytes.append(data, entry.second->bytes.size());
-  }
-  return bytes;
+  const std::vector<std::byte> bytes = loglinear::safetensors_bytes(tensors);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 /// A file with this header, whatever it says, and as many bytes of data, 1, 2, 3, ...

@@ -6,6 +6,7 @@
 #include <loglinear/checkpoint/safetensors.hpp>
 #include <loglinear/rules.hpp>
 #include <string>
+#include <vector>
 
 #include "target.hpp"
 
@@ -16,12 +17,8 @@ using Layer = LogLinearAttention<GLA, float>;
 using Readout = RecursiveLeastSquares<float>;
 
 std::string file_of(const Tensors& tensors) {
-  std::string bytes = detail::header_of(tensors);
-  for (const auto& entry : detail::in_file_order(tensors)) {
-    bytes.append(reinterpret_cast<const char*>(entry.second->bytes.data()),
-                 entry.second->bytes.size());
-  }
-  return bytes;
+  const std::vector<std::byte> bytes = safetensors_bytes(tensors);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 Tensors parsed(const std::string& bytes) {
   return parse_safetensors(std::as_bytes(std::span(bytes)));
