@@ -44,16 +44,19 @@ if(COMPONENTS MATCHES "torch|runtime|mpi")
   return()  # these targets have definitions of their own
 endif()
 # The compiler was given no -march, no -O, no definition: nothing that the consumer did not ask for. A
-# subproject lists the sources of loglinear::runtime and loglinear::model as well, which nothing here
-# links.
+# subproject lists the sources of loglinear::runtime and its like as well. loglinear::checkpoint has one
+# definition, which says that files are read and written there.
 file(READ "${WORK}/build/compile_commands.json" commands)
 string(JSON count LENGTH "${commands}")
 math(EXPR last "${count} - 1")
 foreach(i RANGE ${last})
   string(JSON source GET "${commands}" ${i} file)
   string(JSON command GET "${commands}" ${i} command)
-  if(source MATCHES "/cmake/(runtime|model)/")
+  if(source MATCHES "/cmake/(loglinear/)?(checkpoint|model|runtime)/")
     continue()
+  endif()
+  if(COMPONENTS STREQUAL "checkpoint")
+    string(REPLACE " -DLOGLINEAR_CHECKPOINT " " " command "${command}")
   endif()
   string(REGEX MATCHALL " -[DOfm][^ ]*" flags "${command}")
   if(flags)
