@@ -51,3 +51,14 @@ TEST_CASE("set_weight clears the starting biases of keys and queries that nobody
     CHECK(bias(layer, "w_key.bias") == learnt);
   }
 }
+
+// At an input of 0 only biases are left: a value of 1 that a token writes comes back times what its
+// query reads of its own leaf, which is to be 1.5^2 whatever the rule makes of the key.
+TEMPLATE_TEST_CASE("a token reads its own first leaf with a weight of about 2", "", GLA, DeltaNet,
+                   GatedDeltaNet) {
+  LinearAttention<TestType> layer(
+      {.d_model = 2, .d_k = 3, .d_v = 1, .read_order = ReadOrder::after_push, .bias = true});
+  layer.set_weight("w_value.bias", Eigen::MatrixXd::Ones(1, 1));
+  layer.forward(Eigen::Vector2d::Zero());
+  CHECK(layer.raw_read()[0] == Approx(2.25));
+}
