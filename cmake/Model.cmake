@@ -6,7 +6,7 @@ if(NOT TARGET loglinear_model)
   add_library(loglinear_model STATIC EXCLUDE_FROM_ALL
               "${CMAKE_CURRENT_LIST_DIR}/model/model_double.cpp"
               "${CMAKE_CURRENT_LIST_DIR}/model/model_float.cpp")
-  target_link_libraries(loglinear_model PUBLIC loglinear::runtime)
+  target_link_libraries(loglinear_model PUBLIC loglinear_compiled)
   target_compile_definitions(loglinear_model PUBLIC LOGLINEAR_MODEL)
   add_library(loglinear::model ALIAS loglinear_model)
 endif()

@@ -629,39 +629,37 @@ void copy_rows(const RowBlock<Number>& from,
 #ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 #define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
-// What a program that links the target loglinear::runtime need not compile itself. A header lists
-// its function templates in a macro: LIST(extern, double) declares their instantiations, and
-// LIST(, double), which stands in a file of cmake/runtime/, makes them. What no list has is
-// compiled where it is used.
+// What a program that links the target loglinear::runtime or loglinear::model need not compile
+// itself. A header lists in a macro its function templates, and class templates that define their
+// members outside of the class: LIST(extern, double) declares their instantiations, and
+// LIST(, double), which stands in a file of the target, makes them. What no list has is compiled
+// where it is used.
 
-#ifdef LOGLINEAR_RUNTIME
-/// Declares what the list names for float and double.
-#  define LOGLINEAR_COMPILED_ONCE(LIST) \
-    namespace loglinear {               \
-    LIST(extern, float)                 \
-    LIST(extern, double)                \
-    }
 /// Declares what the list names for one type.
-#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) \
-    namespace loglinear {                         \
-    LIST(extern, TYPE)                            \
-    }
-#else
-#  define LOGLINEAR_COMPILED_ONCE(LIST)
-#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)
-#endif
-
-/// Makes what the list names for float and double, in a file of cmake/runtime/.
-#define LOGLINEAR_COMPILE(LIST) \
-  namespace loglinear {         \
-  LIST(, float)                 \
-  LIST(, double)                \
+#define LOGLINEAR_DECLARE_FOR(LIST, TYPE) \
+  namespace loglinear {                   \
+  LIST(extern, TYPE)                      \
   }
-/// Makes what the list names for one type.
+/// Makes what the list names for one type, in a file of a target.
 #define LOGLINEAR_COMPILE_FOR(LIST, TYPE) \
   namespace loglinear {                   \
   LIST(, TYPE)                            \
   }
+/// The same for float and double.
+#define LOGLINEAR_COMPILE(LIST)      \
+  LOGLINEAR_COMPILE_FOR(LIST, float) \
+  LOGLINEAR_COMPILE_FOR(LIST, double)
+
+// What loglinear::runtime has is declared where that is linked.
+#ifdef LOGLINEAR_RUNTIME
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) LOGLINEAR_DECLARE_FOR(LIST, TYPE)
+#else
+#  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)
+#endif
+/// The same for float and double.
+#define LOGLINEAR_COMPILED_ONCE(LIST)      \
+  LOGLINEAR_COMPILED_ONCE_FOR(LIST, float) \
+  LOGLINEAR_COMPILED_ONCE_FOR(LIST, double)
 
 #endif  // LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
@@ -1641,6 +1639,16 @@ template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
 
+/// Whether packets have no more than 16 bytes, as on plain x86-64. Kernels have fewer sizes of
+/// blocks then: each takes its time to compile, and what a size saves is a few numbers.
+template <class Scalar>
+inline constexpr bool has_short_packets = sizeof(Packet<Scalar>) <= 16;
+/// How many packets a block of columns has after those of so many.
+template <class Scalar>
+[[nodiscard]] constexpr int next_block(int packets) {
+  return has_short_packets<Scalar> && packets <= 4 ? 1 : packets / 2;
+}
+
 /// A packet of consecutive numbers, widened.
 template <class Scalar, class Stored>
 [[nodiscard]] inline Packet<Scalar> load(const Stored* from) {
@@ -2222,23 +2230,35 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
       }
     }
   }
-  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
-    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
-      Scalar* const to = c + n * width;
-      if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
-      if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
-      if (into == Into::add_scaled) {
-        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+  const auto store_rows = [&](auto met) __attribute__((always_inline)) {
+    LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
+      LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
+        ei::pstoreu(c + n * width, met(i, sums[i][n], c + n * width));
       }
-      if (into == Into::add_to_scaled) {
-        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(to), sums[i][n]);
-      }
-      ei::pstoreu(to, sums[i][n]);
     }
+  };
+  switch (into) {  // once a tile
+    case Into::replace:
+      return store_rows([](int, const P& sum, const Scalar*) { return sum; });
+    case Into::add:
+      return store_rows(
+          [](int, const P& sum, const Scalar* old) { return ei::padd(ei::ploadu<P>(old), sum); });
+    case Into::subtract:
+      return store_rows(
+          [](int, const P& sum, const Scalar* old) { return ei::psub(ei::ploadu<P>(old), sum); });
+    case Into::add_scaled:
+      return store_rows([&](int i, const P& sum, const Scalar* old) {
+        return ei::pmadd(ei::pset1<P>(a.scale[i]), sum, ei::ploadu<P>(old));
+      });
+    case Into::add_to_scaled:
+      return store_rows([&](int i, const P& sum, const Scalar* old) {
+        return ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(old), sum);
+      });
   }
 }
 
-/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time, then fewer. Each size
+/// of tile takes its time to compile: short packets, and single ones, which are rare, have two.
 template <int Rows, int Packets, class Scalar>
 void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
                    Index b_stride, Scalar* c, Index c_stride) {
@@ -2250,7 +2270,7 @@ void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, co
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
-    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
+    constexpr int fewer = Packets == 1 || has_short_packets<Scalar> ? 1 : Rows > 4 ? 4 : Rows / 2;
     if (i < rows) {
       product_panel<fewer, Packets>(into, a, rows - i, depth, b, b_stride, c, c_stride);
     }
@@ -2264,22 +2284,23 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
   constexpr int wide =
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  constexpr int tall = has_short_packets<Scalar> ? 4 : 6;
   Index j = 0;
   for (; j + wide * width <= columns; j += wide * width) {
-    product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<tall, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
     if (j + 3 * width <= columns) {
-      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<tall, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
       j += 3 * width;
     }
     if (j + 2 * width <= columns) {
-      product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<tall, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
       j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
-    product_panel<6, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<8, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   for (; j < columns; ++j) {
     for (Index i = 0; i < rows; ++i) {
@@ -2773,14 +2794,37 @@ void clear_unseen(Moments a, Moments b, const RowBlock<Scalar>& pairs) {
 
 namespace loglinear::detail {
 
-/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
+/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
 template <class Scalar>
-void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
-                 const Scalar* factors, const Scalar* u, const Scalar* found) {
+struct OuterProduct {
+  const Scalar* of_row = nullptr;
+  const Scalar* along = nullptr;
+  Scalar factor{1};
+};
+
+/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
+/// column j by of_column[j], in `step_rows` only with `ScalesColumns`.
+template <class Scalar>
+struct Scaling {
+  Scalar factor{1};
+  const Scalar* of_row = nullptr;
+  const Scalar* of_column = nullptr;
+
+  [[nodiscard]] Scalar row(Index i) const {
+    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
+  }
+};
+
+/// rows[j] = scaling rows[j] - found[j] u
+template <class Scalar>
+void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
+                 const Scalar* u, const Scalar* found) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
+  const Scalar* const factors = scaling.of_column;
   for (Index j = 0; j < rows; ++j, m += stride) {
+    const Scalar factor = scaling.row(j);
     const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
     Index i = 0;
     for (; i + width <= columns; i += width) {
@@ -2795,27 +2839,6 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
     }
   }
 }
-
-/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
-template <class Scalar>
-struct OuterProduct {
-  const Scalar* of_row = nullptr;
-  const Scalar* along = nullptr;
-  Scalar factor{1};
-};
-
-/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
-/// column j by of_column[j] in functions with `ScalesColumns`.
-template <class Scalar>
-struct Scaling {
-  Scalar factor{1};
-  const Scalar* of_row = nullptr;
-  const Scalar* of_column = nullptr;
-
-  [[nodiscard]] Scalar row(Index i) const {
-    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
-  }
-};
 
 /// Bytes of a matrix that stays in the nearest cache between two passes over it.
 inline constexpr Index nearest_cache = 32768;
@@ -6251,7 +6274,8 @@ void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
     stepped_rows_block<N, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   }
   if constexpr (N > 1) {
-    stepped_rows_from<N / 2, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+    stepped_rows_from<next_block<Scalar>(N), Terms, Sums>(m, first, rows, columns, scaling, terms,
+                                                          sums);
   } else {
     for (int s = 0; s < Sums; ++s) std::fill(sums[s].out + first, sums[s].out + columns, Scalar(0));
     for (Index i = 0; i < rows && first < columns; ++i) {
@@ -6380,8 +6404,13 @@ void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   }
 }
 
+/// In how many chains sums of single packets are added up, to hide the latency of the additions.
+/// One keeps the order of the rows.
+template <int Chains, class Scalar>
+inline constexpr int chains_of_packet = has_short_packets<Scalar> ? (std::min)(Chains, 4) : Chains;
+
 /// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+/// packets than `Chains` are summed in several chains.
 template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
                         Index columns, Index stride, const std::array<Scalar*, Sums>& out,
@@ -6411,7 +6440,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
+    weighted_rows_from<next_block<Scalar>(N), Chains>(terms, count, first, columns, stride, out,
+                                                      add);
   } else if (first < columns) {
     weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
   }
@@ -6423,7 +6453,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+  constexpr int chains = chains_of_packet<Chains, Scalar>;
+  weighted_rows_from<widest_block<Scalar>, chains, Stored, Scalar, 1>(terms, count, 0, columns,
                                                                       stride, {out}, Add);
 }
 
@@ -6436,25 +6467,31 @@ void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, con
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+template <bool Add = false, class Stored, class Scalar>
 void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
   const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
+  weighted_rows_from<widest_block<Scalar> / 2, 4, Stored, Scalar, 2>(&term, 1, 0, columns, stride,
+                                                                     {out_c, out_d}, Add);
 }
 
 }  // namespace loglinear::detail
 
-#define LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, N, CHAINS, SUMS)                     \
-  EXTERN template void detail::weighted_rows_from<N, CHAINS>(                             \
-      const detail::WeightedRows<SCALAR, SCALAR, SUMS>*, int, Eigen::Index, Eigen::Index, \
-      Eigen::Index, const std::array<SCALAR*, SUMS>&, bool);
-#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)                                    \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 1, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 4, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 8, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR> / 2, 4, 2)
+#define LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, ADD, CHAINS) \
+  EXTERN template void detail::weighted_rows<ADD, CHAINS>(      \
+      const detail::WeightedRows<SCALAR, SCALAR>*, int, Eigen::Index, Eigen::Index, SCALAR*);
+#define LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, ADD)                                          \
+  EXTERN template void detail::weighted_rows_pair<ADD>(const SCALAR*, Eigen::Index, Eigen::Index,  \
+                                                       Eigen::Index, const SCALAR*, const SCALAR*, \
+                                                       SCALAR*, SCALAR*);
+#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)        \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 4) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, true, 4)  \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 8) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, true, 8)  \
+  LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, false)  \
+  LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, true)
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_WEIGHTED_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
@@ -8648,7 +8685,7 @@ void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first,
     dotted_rows_block<N>(terms, count, first, rows, stride, out);
   }
   if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+    dotted_rows_from<next_block<Scalar>(N)>(terms, count, first, rows, columns, stride, out);
   } else {
     Scalar buffer[packet_length<Scalar>];
     for (int term = 0; term < count && first < columns; ++term) {
@@ -9282,9 +9319,7 @@ struct RankOneUpdate {
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
-        const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
-        detail::step_rows_from<8, 1, false>(block, Eigen::Index{0}, n, width, m.outerStride(),
-                                            scaling(), &written, 1);
+        detail::update_rows(block, n, width, m.outerStride(), scaling(), found, u.data());
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {
@@ -9366,7 +9401,7 @@ struct RankOneUpdate {
   void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
                       const Scalar* found) const {
     const auto [factor, of_row, of_column] = scaling();
-    detail::update_rows(m, columns, u.size(), stride, factor, of_row, u.data(), found);
+    detail::update_rows(m, columns, u.size(), stride, {factor, of_column, of_row}, u.data(), found);
   }
 };
 
@@ -12185,9 +12220,8 @@ LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MATH)
 
 namespace loglinear::detail {
 
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
+/// out[s][j] += rows[j] . vectors[s] for N packets of columns from `first` on.
+template <int N, class Scalar, std::size_t Vectors>
 void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
                     const std::array<const Scalar*, Vectors>& vectors,
                     const std::array<Scalar*, Vectors>& out) {
@@ -12205,58 +12239,63 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
       for (int n = 1; n < N; ++n) {
         sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
       }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
+      out[s][j] += ei::predux(sum);
     }
   }
 }
-template <int N, bool Add, class Scalar, std::size_t Vectors>
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, class Scalar, std::size_t Vectors>
 void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
                    const std::array<const Scalar*, Vectors>& vectors,
                    const std::array<Scalar*, Vectors>& out) {
   constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  for (; first + N * width <= columns; first += N * width) {
+    row_dots_block<N>(m, first, rows, stride, vectors, out);
   }
   if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+    row_dots_from<next_block<Scalar>(N)>(m, first, rows, columns, stride, vectors, out);
   } else {
     for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+      for (Index j = 0; j < rows && first < columns; ++j) {
         Scalar dot(0);
         for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
+        out[s][j] += dot;
       }
     }
   }
 }
 
+template <class Scalar, std::size_t Vectors>
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride,
+              const std::array<const Scalar*, Vectors>& vectors,
+              const std::array<Scalar*, Vectors>& out) {
+  for (Scalar* const products : out) std::fill_n(products, rows, Scalar(0));
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2>(m, Index{0}, rows, columns, stride, vectors, out);
+}
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* q,
+              Scalar* out) {
+  row_dots<Scalar, 1>(m, rows, columns, stride, {q}, {out});
 }
 /// The same with two vectors at once, and the same bits.
 template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* q,
+              const Scalar* p, Scalar* out_q, Scalar* out_p) {
+  row_dots<Scalar, 2>(m, rows, columns, stride, {q, p}, {out_q, out_p});
 }
 
 }  // namespace loglinear::detail
 
-#define LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, VECTORS)                               \
-  EXTERN template void detail::row_dots_from<detail::widest_block<SCALAR> / 2, false>( \
-      const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,           \
-      const std::array<const SCALAR*, VECTORS>&, const std::array<SCALAR*, VECTORS>&);
-#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR)   \
-  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 1) \
-  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 2)
+#define LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, VECTORS)                                           \
+  EXTERN template void detail::row_dots(const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, \
+                                        const std::array<const SCALAR*, VECTORS>&,               \
+                                        const std::array<SCALAR*, VECTORS>&);
+#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR) \
+  LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, 1) \
+  LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, 2)
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ROW_DOTS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
@@ -12359,9 +12398,9 @@ struct AdamNumbers {
 };
 
 /// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - size r with g_i = factor d_i and r =
-/// m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is cut to at most
+/// m / (sqrt(c v) + epsilon). Where m is null, it is g and is not kept. |r| is cut to at most
 /// `reach`, which it would pass only where squares are too small for the scalar.
-template <bool HasMean, class Scalar>
+template <class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
   namespace ei = Eigen::internal;
@@ -12370,8 +12409,8 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   // The root of 0 would be an invalid operation: Eigen takes it by way of 1 / sqrt.
   constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
   const P least = ei::pset1<P>(smallest);
-  [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
-  const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
+  const P by = ei::pset1<P>(factor), beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1),
+          beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
           by_size = ei::pset1<P>(a.size), most = ei::pset1<P>(a.reach),
           least_quotient = ei::pset1<P>(-a.reach);
@@ -12379,7 +12418,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   for (; i + width <= size; i += width) {
     const P g = ei::pmul(by, ei::ploadu<P>(d + i));
     P mean = g;
-    if constexpr (HasMean) {
+    if (m != nullptr) {
       mean = ei::pmadd(rest1, g, ei::pmul(beta1, ei::ploadu<P>(m + i)));
       ei::pstoreu(m + i, mean);
     }
@@ -12394,7 +12433,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     using std::sqrt;
     const Scalar g = factor * d[i];
     Scalar mean = g;
-    if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
+    if (m != nullptr) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
     const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
     w[i] -= a.size * std::clamp(Scalar(mean / (root + a.epsilon)), Scalar(-a.reach), a.reach);
@@ -12404,12 +12443,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
 }  // namespace loglinear::detail
 
 #define LOGLINEAR_ADAM(EXTERN, SCALAR)                                                        \
-  EXTERN template void detail::adam_update<false>(const detail::AdamNumbers<SCALAR>&,         \
-                                                  const SCALAR&, const SCALAR*, Eigen::Index, \
-                                                  SCALAR*, SCALAR*, SCALAR*);                 \
-  EXTERN template void detail::adam_update<true>(const detail::AdamNumbers<SCALAR>&,          \
-                                                 const SCALAR&, const SCALAR*, Eigen::Index,  \
-                                                 SCALAR*, SCALAR*, SCALAR*);
+  EXTERN template void detail::adam_update(const detail::AdamNumbers<SCALAR>&, const SCALAR&, \
+                                           const SCALAR*, Eigen::Index, SCALAR*, SCALAR*,     \
+                                           SCALAR*);
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ADAM)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
@@ -14566,12 +14602,8 @@ class Stepper {
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
               Numbers& square, Scalar* weights) {
-    if (has_mean()) {
-      adam_update<true>(adam_, factor, d, size, mean.data() + first, square.data() + first,
-                        weights);
-    } else {
-      adam_update<false, Scalar>(adam_, factor, d, size, nullptr, square.data() + first, weights);
-    }
+    adam_update(adam_, factor, d, size, has_mean() ? mean.data() + first : nullptr,
+                square.data() + first, weights);
   }
   void step_free(Parameters<Scalar>& parameters, const Vector<Scalar>& d_free) {
     adam_.size = size_;
@@ -15192,10 +15224,10 @@ class LeafBuffer {
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
     if (count_ == 0) return;
     if (!looks_up<Kind> || next == nullptr) {
-      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+      row_dots(keys_.data(), leaf_count(), key_rows(), key_rows(), query.query, scores);
     } else if constexpr (looks_up<Kind>) {
-      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
-               looked_up->found.data());
+      row_dots(keys_.data(), leaf_count(), key_rows(), key_rows(), query.query, next->p.data(),
+               scores, looked_up->found.data());
     }
     if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
     const auto sum_rows = [&](const auto* terms, int count, Scalar* sum) {
@@ -15216,10 +15248,10 @@ class LeafBuffer {
                  const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     if (count_ == 0) return;
     Scalar* const d_scores = t.d_scores.data();
-    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d.first, d_scores);
+    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d_v(), d.first, d_scores);
     for_each_level([&](int l, Index first, Index count) {
       const int at = seen(l);
-      if (d.stride != 0) row_dots(value(first), count, d_v(), d(at), d_scores + first);
+      if (d.stride != 0) row_dots(value(first), count, d_v(), d_v(), d(at), d_scores + first);
       d_lambda[at] += dot(d_scores + first, scores + first, count);
       scale_by(query.lambda[at], d_scores + first, count);
     });
@@ -15403,7 +15435,7 @@ class LowRankProduct {
   /// pulled = P^T q
   void pull(const Scalar* q, Scalar* pulled, Scalar* scores) const {
     const Index rows = key_rows();
-    row_dots(u_.data(), count_, rows, q, scores);
+    row_dots(u_.data(), count_, rows, rows, q, scores);
     negate_scores(scores);
     multiply(diagonal_.data(), q, rows, pulled);
     weighted_rows<true>(z_.data(), count_, rows, rows, scores, pulled);
@@ -15413,7 +15445,7 @@ class LowRankProduct {
   void pull(const Scalar* q, const Scalar* p, Scalar* pulled_q, Scalar* pulled_p, Scalar* scores,
             Scalar* scores_of_p) const {
     const Index rows = key_rows();
-    row_dots(u_.data(), count_, rows, q, p, scores, scores_of_p);
+    row_dots(u_.data(), count_, rows, rows, q, p, scores, scores_of_p);
     negate_scores(scores);
     negate_scores(scores_of_p);
     multiply(diagonal_.data(), q, rows, pulled_q);
@@ -15675,7 +15707,7 @@ class DenseProduct {
     weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled);
   }
   void push(Scalar* s, Scalar* scratch) const {
-    row_dots(left_.data(), left_.rows(), left_.cols(), s, scratch);
+    row_dots(left_.data(), left_.rows(), left_.cols(), left_.cols(), s, scratch);
     copy(scratch, left_.rows(), s);
   }
   void right(Scalar* z) const { multiply(z, right_.data(), right_.size(), z); }
@@ -26795,8 +26827,7 @@ void attend(const AttentionHeads& shape, const Scalar* q, const SeenTokens<Scala
     for (std::size_t part = 0; part < seen.size(); ++part) {
       const auto& [keys, values, rows] = seen[part];
       if (rows > 0) {
-        row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(
-            keys + column, 0, rows, shape.head_dim, stride, {q + h * shape.head_dim}, {to});
+        row_dots(keys + column, rows, shape.head_dim, stride, q + h * shape.head_dim, to);
       }
       terms[part] = {rows > 0 ? values + column : nullptr, rows, {to}, Scalar(1)};
       to += rows;
@@ -27616,19 +27647,16 @@ void LanguageModel<Scalar>::pass(Tokens tokens, Cache& cache, Use use) const {
 // The model for float and double: declared with LOGLINEAR_MODEL, which the target loglinear::model
 // defines, and made by its files model_float.cpp and model_double.cpp.
 
-/// LOGLINEAR_MODEL_OF(extern, float) declares the instantiations, LOGLINEAR_MODEL_OF(, float) makes
-/// them.
-#define LOGLINEAR_MODEL_OF(EXTERN, SCALAR)                                  \
-  namespace loglinear {                                                     \
+/// What the target has for a scalar, see compiled_once.hpp.
+#define LOGLINEAR_LANGUAGE_MODEL(EXTERN, SCALAR)                            \
   EXTERN template class TokenMixer<SCALAR, LogLinearMamba2<SCALAR>>;        \
   EXTERN template class TokenMixer<SCALAR, LogLinearGatedDeltaNet<SCALAR>>; \
   EXTERN template class SlidingWindowAttention<SCALAR>;                     \
-  EXTERN template class LanguageModel<SCALAR>;                              \
-  }
+  EXTERN template class LanguageModel<SCALAR>;
 
 #ifdef LOGLINEAR_MODEL
-LOGLINEAR_MODEL_OF(extern, float)
-LOGLINEAR_MODEL_OF(extern, double)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_LANGUAGE_MODEL, float)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_LANGUAGE_MODEL, double)
 #endif
 
 #endif  // LOGLINEAR_MODEL_INSTANTIATIONS_HPP

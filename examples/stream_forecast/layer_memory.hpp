@@ -2,7 +2,7 @@
 #ifndef STREAM_FORECAST_LAYER_MEMORY_HPP
 #define STREAM_FORECAST_LAYER_MEMORY_HPP
 
-// What memory_float.cpp and memory_double.cpp compile: one layer for each kind of transition.
+// What pipeline_float.cpp and pipeline_double.cpp compile: one layer for each kind of transition.
 
 #include <loglinear/checkpoint/checkpoint.hpp>
 #include <loglinear/layer/log_linear_attention.hpp>

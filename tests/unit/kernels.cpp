@@ -150,8 +150,8 @@ TEMPLATE_TEST_CASE("products of rows with one vector and with two", "", float, d
       const auto m = numbers.stored(rows * columns);
       const auto q = numbers.wide(columns), p = numbers.wide(columns);
       std::vector<TestType> alone = numbers.wide(rows), with_q = alone, with_p = alone;
-      row_dots(m.data(), rows, columns, q.data(), alone.data());
-      row_dots(m.data(), rows, columns, q.data(), p.data(), with_q.data(), with_p.data());
+      row_dots(m.data(), rows, columns, columns, q.data(), alone.data());
+      row_dots(m.data(), rows, columns, columns, q.data(), p.data(), with_q.data(), with_p.data());
       CHECK(alone == with_q);
       for (Index j = 0; j < rows; ++j) {
         double dot_q = 0, dot_p = 0;
@@ -202,10 +202,13 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
     const auto c = numbers.wide(rows), s = numbers.wide(rows);
     const auto v = numbers.wide(columns), f = numbers.wide(columns);
     const auto scale_of = [&](Index i) { return s[static_cast<std::size_t>(i)]; };
-    auto outer = start, by_rows = start, uniform = start, scaled = start;
+    auto outer = start, by_columns = start, by_rows = start, uniform = start, scaled = start;
     add_outer(outer.data(), rows, columns, columns, c.data(), v.data());
-    update_rows(by_rows.data(), rows, columns, columns, TestType(1), f.data(), v.data(), c.data());
-    update_rows<TestType>(uniform.data(), rows, columns, columns, TestType(0.5), nullptr, v.data(),
+    update_rows<TestType>(by_columns.data(), rows, columns, columns,
+                          {TestType(1), nullptr, f.data()}, v.data(), c.data());
+    update_rows<TestType>(by_rows.data(), rows, columns, columns, {TestType(0.5), s.data()},
+                          v.data(), c.data());
+    update_rows<TestType>(uniform.data(), rows, columns, columns, {TestType(0.5)}, v.data(),
                           c.data());
     scale(scaled.data(), rows, columns, columns, scale_of, f.data());
     double worst = 0;
@@ -214,8 +217,9 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
         const Index k = i * columns + j;
         const double old = at(start, k), product = at(c, i) * at(v, j);
         for (const double error :
-             {at(outer, k) - old - product, at(by_rows, k) - at(f, j) * old + product,
-              at(uniform, k) - 0.5 * old + product, at(scaled, k) - at(s, i) * at(f, j) * old}) {
+             {at(outer, k) - old - product, at(by_columns, k) - at(f, j) * old + product,
+              at(by_rows, k) - 0.5 * at(s, i) * old + product, at(uniform, k) - 0.5 * old + product,
+              at(scaled, k) - at(s, i) * at(f, j) * old}) {
           worst = std::max(worst, std::abs(error));
         }
       }

@@ -5,21 +5,19 @@
 // The model for float and double: declared with LOGLINEAR_MODEL, which the target loglinear::model
 // defines, and made by its files model_float.cpp and model_double.cpp.
 
+#include "loglinear/detail/base/compiled_once.hpp"
 #include "loglinear/model/language_model.hpp"
 
-/// LOGLINEAR_MODEL_OF(extern, float) declares the instantiations, LOGLINEAR_MODEL_OF(, float) makes
-/// them.
-#define LOGLINEAR_MODEL_OF(EXTERN, SCALAR)                                  \
-  namespace loglinear {                                                     \
+/// What the target has for a scalar, see compiled_once.hpp.
+#define LOGLINEAR_LANGUAGE_MODEL(EXTERN, SCALAR)                            \
   EXTERN template class TokenMixer<SCALAR, LogLinearMamba2<SCALAR>>;        \
   EXTERN template class TokenMixer<SCALAR, LogLinearGatedDeltaNet<SCALAR>>; \
   EXTERN template class SlidingWindowAttention<SCALAR>;                     \
-  EXTERN template class LanguageModel<SCALAR>;                              \
-  }
+  EXTERN template class LanguageModel<SCALAR>;
 
 #ifdef LOGLINEAR_MODEL
-LOGLINEAR_MODEL_OF(extern, float)
-LOGLINEAR_MODEL_OF(extern, double)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_LANGUAGE_MODEL, float)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_LANGUAGE_MODEL, double)
 #endif
 
 #endif  // LOGLINEAR_MODEL_INSTANTIATIONS_HPP

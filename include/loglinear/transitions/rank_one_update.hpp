@@ -61,9 +61,7 @@ struct RankOneUpdate {
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
-        const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
-        detail::step_rows_from<8, 1, false>(block, Eigen::Index{0}, n, width, m.outerStride(),
-                                            scaling(), &written, 1);
+        detail::update_rows(block, n, width, m.outerStride(), scaling(), found, u.data());
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {
@@ -145,7 +143,7 @@ struct RankOneUpdate {
   void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
                       const Scalar* found) const {
     const auto [factor, of_row, of_column] = scaling();
-    detail::update_rows(m, columns, u.size(), stride, factor, of_row, u.data(), found);
+    detail::update_rows(m, columns, u.size(), stride, {factor, of_column, of_row}, u.data(), found);
   }
 };
 

@@ -61,23 +61,35 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
       }
     }
   }
-  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
-    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
-      Scalar* const to = c + n * width;
-      if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
-      if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
-      if (into == Into::add_scaled) {
-        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+  const auto store_rows = [&](auto met) __attribute__((always_inline)) {
+    LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
+      LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
+        ei::pstoreu(c + n * width, met(i, sums[i][n], c + n * width));
       }
-      if (into == Into::add_to_scaled) {
-        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(to), sums[i][n]);
-      }
-      ei::pstoreu(to, sums[i][n]);
     }
+  };
+  switch (into) {  // once a tile
+    case Into::replace:
+      return store_rows([](int, const P& sum, const Scalar*) { return sum; });
+    case Into::add:
+      return store_rows(
+          [](int, const P& sum, const Scalar* old) { return ei::padd(ei::ploadu<P>(old), sum); });
+    case Into::subtract:
+      return store_rows(
+          [](int, const P& sum, const Scalar* old) { return ei::psub(ei::ploadu<P>(old), sum); });
+    case Into::add_scaled:
+      return store_rows([&](int i, const P& sum, const Scalar* old) {
+        return ei::pmadd(ei::pset1<P>(a.scale[i]), sum, ei::ploadu<P>(old));
+      });
+    case Into::add_to_scaled:
+      return store_rows([&](int i, const P& sum, const Scalar* old) {
+        return ei::pmadd(ei::pset1<P>(a.scale[i]), ei::ploadu<P>(old), sum);
+      });
   }
 }
 
-/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time, then fewer. Each size
+/// of tile takes its time to compile: short packets, and single ones, which are rare, have two.
 template <int Rows, int Packets, class Scalar>
 void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
                    Index b_stride, Scalar* c, Index c_stride) {
@@ -89,7 +101,7 @@ void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, co
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
-    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
+    constexpr int fewer = Packets == 1 || has_short_packets<Scalar> ? 1 : Rows > 4 ? 4 : Rows / 2;
     if (i < rows) {
       product_panel<fewer, Packets>(into, a, rows - i, depth, b, b_stride, c, c_stride);
     }
@@ -103,22 +115,23 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
   constexpr int wide =
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  constexpr int tall = has_short_packets<Scalar> ? 4 : 6;
   Index j = 0;
   for (; j + wide * width <= columns; j += wide * width) {
-    product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<tall, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
     if (j + 3 * width <= columns) {
-      product_panel<6, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<tall, 3>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
       j += 3 * width;
     }
     if (j + 2 * width <= columns) {
-      product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<tall, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
       j += 2 * width;
     }
   }
   for (; j + width <= columns; j += width) {
-    product_panel<6, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<8, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   for (; j < columns; ++j) {
     for (Index i = 0; i < rows; ++i) {

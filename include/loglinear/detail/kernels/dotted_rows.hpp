@@ -70,7 +70,7 @@ void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first,
     dotted_rows_block<N>(terms, count, first, rows, stride, out);
   }
   if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+    dotted_rows_from<next_block<Scalar>(N)>(terms, count, first, rows, columns, stride, out);
   } else {
     Scalar buffer[packet_length<Scalar>];
     for (int term = 0; term < count && first < columns; ++term) {

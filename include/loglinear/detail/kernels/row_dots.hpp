@@ -5,6 +5,7 @@
 // m q of a row-major matrix.
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -14,9 +15,8 @@
 
 namespace loglinear::detail {
 
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
+/// out[s][j] += rows[j] . vectors[s] for N packets of columns from `first` on.
+template <int N, class Scalar, std::size_t Vectors>
 void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
                     const std::array<const Scalar*, Vectors>& vectors,
                     const std::array<Scalar*, Vectors>& out) {
@@ -34,58 +34,63 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
       for (int n = 1; n < N; ++n) {
         sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
       }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
+      out[s][j] += ei::predux(sum);
     }
   }
 }
-template <int N, bool Add, class Scalar, std::size_t Vectors>
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, class Scalar, std::size_t Vectors>
 void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
                    const std::array<const Scalar*, Vectors>& vectors,
                    const std::array<Scalar*, Vectors>& out) {
   constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  for (; first + N * width <= columns; first += N * width) {
+    row_dots_block<N>(m, first, rows, stride, vectors, out);
   }
   if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+    row_dots_from<next_block<Scalar>(N)>(m, first, rows, columns, stride, vectors, out);
   } else {
     for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+      for (Index j = 0; j < rows && first < columns; ++j) {
         Scalar dot(0);
         for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
+        out[s][j] += dot;
       }
     }
   }
 }
 
+template <class Scalar, std::size_t Vectors>
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride,
+              const std::array<const Scalar*, Vectors>& vectors,
+              const std::array<Scalar*, Vectors>& out) {
+  for (Scalar* const products : out) std::fill_n(products, rows, Scalar(0));
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2>(m, Index{0}, rows, columns, stride, vectors, out);
+}
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* q,
+              Scalar* out) {
+  row_dots<Scalar, 1>(m, rows, columns, stride, {q}, {out});
 }
 /// The same with two vectors at once, and the same bits.
 template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
+void row_dots(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* q,
+              const Scalar* p, Scalar* out_q, Scalar* out_p) {
+  row_dots<Scalar, 2>(m, rows, columns, stride, {q, p}, {out_q, out_p});
 }
 
 }  // namespace loglinear::detail
 
-#define LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, VECTORS)                               \
-  EXTERN template void detail::row_dots_from<detail::widest_block<SCALAR> / 2, false>( \
-      const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, Eigen::Index,           \
-      const std::array<const SCALAR*, VECTORS>&, const std::array<SCALAR*, VECTORS>&);
-#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR)   \
-  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 1) \
-  LOGLINEAR_ROW_DOTS_FROM(EXTERN, SCALAR, 2)
+#define LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, VECTORS)                                           \
+  EXTERN template void detail::row_dots(const SCALAR*, Eigen::Index, Eigen::Index, Eigen::Index, \
+                                        const std::array<const SCALAR*, VECTORS>&,               \
+                                        const std::array<SCALAR*, VECTORS>&);
+#define LOGLINEAR_ROW_DOTS(EXTERN, SCALAR) \
+  LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, 1) \
+  LOGLINEAR_ROW_DOTS_OF(EXTERN, SCALAR, 2)
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ROW_DOTS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP

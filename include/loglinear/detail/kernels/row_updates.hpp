@@ -13,14 +13,37 @@
 
 namespace loglinear::detail {
 
-/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
+/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
 template <class Scalar>
-void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
-                 const Scalar* factors, const Scalar* u, const Scalar* found) {
+struct OuterProduct {
+  const Scalar* of_row = nullptr;
+  const Scalar* along = nullptr;
+  Scalar factor{1};
+};
+
+/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
+/// column j by of_column[j], in `step_rows` only with `ScalesColumns`.
+template <class Scalar>
+struct Scaling {
+  Scalar factor{1};
+  const Scalar* of_row = nullptr;
+  const Scalar* of_column = nullptr;
+
+  [[nodiscard]] Scalar row(Index i) const {
+    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
+  }
+};
+
+/// rows[j] = scaling rows[j] - found[j] u
+template <class Scalar>
+void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
+                 const Scalar* u, const Scalar* found) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
+  const Scalar* const factors = scaling.of_column;
   for (Index j = 0; j < rows; ++j, m += stride) {
+    const Scalar factor = scaling.row(j);
     const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
     Index i = 0;
     for (; i + width <= columns; i += width) {
@@ -35,27 +58,6 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
     }
   }
 }
-
-/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
-template <class Scalar>
-struct OuterProduct {
-  const Scalar* of_row = nullptr;
-  const Scalar* along = nullptr;
-  Scalar factor{1};
-};
-
-/// What a matrix is multiplied by: row i by factor of_row[i], where null stands for ones, and
-/// column j by of_column[j] in functions with `ScalesColumns`.
-template <class Scalar>
-struct Scaling {
-  Scalar factor{1};
-  const Scalar* of_row = nullptr;
-  const Scalar* of_column = nullptr;
-
-  [[nodiscard]] Scalar row(Index i) const {
-    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
-  }
-};
 
 /// Bytes of a matrix that stays in the nearest cache between two passes over it.
 inline constexpr Index nearest_cache = 32768;

@@ -65,7 +65,8 @@ void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
     stepped_rows_block<N, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   }
   if constexpr (N > 1) {
-    stepped_rows_from<N / 2, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+    stepped_rows_from<next_block<Scalar>(N), Terms, Sums>(m, first, rows, columns, scaling, terms,
+                                                          sums);
   } else {
     for (int s = 0; s < Sums; ++s) std::fill(sums[s].out + first, sums[s].out + columns, Scalar(0));
     for (Index i = 0; i < rows && first < columns; ++i) {

@@ -108,8 +108,13 @@ void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   }
 }
 
+/// In how many chains sums of single packets are added up, to hide the latency of the additions.
+/// One keeps the order of the rows.
+template <int Chains, class Scalar>
+inline constexpr int chains_of_packet = has_short_packets<Scalar> ? (std::min)(Chains, 4) : Chains;
+
 /// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+/// packets than `Chains` are summed in several chains.
 template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
                         Index columns, Index stride, const std::array<Scalar*, Sums>& out,
@@ -139,7 +144,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
+    weighted_rows_from<next_block<Scalar>(N), Chains>(terms, count, first, columns, stride, out,
+                                                      add);
   } else if (first < columns) {
     weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
   }
@@ -151,7 +157,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+  constexpr int chains = chains_of_packet<Chains, Scalar>;
+  weighted_rows_from<widest_block<Scalar>, chains, Stored, Scalar, 1>(terms, count, 0, columns,
                                                                       stride, {out}, Add);
 }
 
@@ -164,25 +171,31 @@ void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, con
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+template <bool Add = false, class Stored, class Scalar>
 void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
   const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
+  weighted_rows_from<widest_block<Scalar> / 2, 4, Stored, Scalar, 2>(&term, 1, 0, columns, stride,
+                                                                     {out_c, out_d}, Add);
 }
 
 }  // namespace loglinear::detail
 
-#define LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, N, CHAINS, SUMS)                     \
-  EXTERN template void detail::weighted_rows_from<N, CHAINS>(                             \
-      const detail::WeightedRows<SCALAR, SCALAR, SUMS>*, int, Eigen::Index, Eigen::Index, \
-      Eigen::Index, const std::array<SCALAR*, SUMS>&, bool);
-#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)                                    \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 1, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 4, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR>, 8, 1) \
-  LOGLINEAR_WEIGHTED_ROWS_FROM(EXTERN, SCALAR, detail::widest_block<SCALAR> / 2, 4, 2)
+#define LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, ADD, CHAINS) \
+  EXTERN template void detail::weighted_rows<ADD, CHAINS>(      \
+      const detail::WeightedRows<SCALAR, SCALAR>*, int, Eigen::Index, Eigen::Index, SCALAR*);
+#define LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, ADD)                                          \
+  EXTERN template void detail::weighted_rows_pair<ADD>(const SCALAR*, Eigen::Index, Eigen::Index,  \
+                                                       Eigen::Index, const SCALAR*, const SCALAR*, \
+                                                       SCALAR*, SCALAR*);
+#define LOGLINEAR_WEIGHTED_ROWS(EXTERN, SCALAR)        \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 1) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 4) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, true, 4)  \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, false, 8) \
+  LOGLINEAR_WEIGHTED_ROWS_OF(EXTERN, SCALAR, true, 8)  \
+  LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, false)  \
+  LOGLINEAR_WEIGHTED_ROWS_PAIR(EXTERN, SCALAR, true)
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_WEIGHTED_ROWS)
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP

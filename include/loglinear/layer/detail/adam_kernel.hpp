@@ -24,9 +24,9 @@ struct AdamNumbers {
 };
 
 /// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - size r with g_i = factor d_i and r =
-/// m / (sqrt(c v) + epsilon). Unless `HasMean`, m is g and is not kept. |r| is cut to at most
+/// m / (sqrt(c v) + epsilon). Where m is null, it is g and is not kept. |r| is cut to at most
 /// `reach`, which it would pass only where squares are too small for the scalar.
-template <bool HasMean, class Scalar>
+template <class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
   namespace ei = Eigen::internal;
@@ -35,8 +35,8 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   // The root of 0 would be an invalid operation: Eigen takes it by way of 1 / sqrt.
   constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
   const P least = ei::pset1<P>(smallest);
-  [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
-  const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
+  const P by = ei::pset1<P>(factor), beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1),
+          beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
           by_size = ei::pset1<P>(a.size), most = ei::pset1<P>(a.reach),
           least_quotient = ei::pset1<P>(-a.reach);
@@ -44,7 +44,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   for (; i + width <= size; i += width) {
     const P g = ei::pmul(by, ei::ploadu<P>(d + i));
     P mean = g;
-    if constexpr (HasMean) {
+    if (m != nullptr) {
       mean = ei::pmadd(rest1, g, ei::pmul(beta1, ei::ploadu<P>(m + i)));
       ei::pstoreu(m + i, mean);
     }
@@ -59,7 +59,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     using std::sqrt;
     const Scalar g = factor * d[i];
     Scalar mean = g;
-    if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
+    if (m != nullptr) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
     const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
     w[i] -= a.size * std::clamp(Scalar(mean / (root + a.epsilon)), Scalar(-a.reach), a.reach);
@@ -69,12 +69,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
 }  // namespace loglinear::detail
 
 #define LOGLINEAR_ADAM(EXTERN, SCALAR)                                                        \
-  EXTERN template void detail::adam_update<false>(const detail::AdamNumbers<SCALAR>&,         \
-                                                  const SCALAR&, const SCALAR*, Eigen::Index, \
-                                                  SCALAR*, SCALAR*, SCALAR*);                 \
-  EXTERN template void detail::adam_update<true>(const detail::AdamNumbers<SCALAR>&,          \
-                                                 const SCALAR&, const SCALAR*, Eigen::Index,  \
-                                                 SCALAR*, SCALAR*, SCALAR*);
+  EXTERN template void detail::adam_update(const detail::AdamNumbers<SCALAR>&, const SCALAR&, \
+                                           const SCALAR*, Eigen::Index, SCALAR*, SCALAR*,     \
+                                           SCALAR*);
 LOGLINEAR_COMPILED_ONCE(LOGLINEAR_ADAM)
 
 #endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP

@@ -141,12 +141,8 @@ class Stepper {
   template <class Numbers>
   void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
               Numbers& square, Scalar* weights) {
-    if (has_mean()) {
-      adam_update<true>(adam_, factor, d, size, mean.data() + first, square.data() + first,
-                        weights);
-    } else {
-      adam_update<false, Scalar>(adam_, factor, d, size, nullptr, square.data() + first, weights);
-    }
+    adam_update(adam_, factor, d, size, has_mean() ? mean.data() + first : nullptr,
+                square.data() + first, weights);
   }
   void step_free(Parameters<Scalar>& parameters, const Vector<Scalar>& d_free) {
     adam_.size = size_;

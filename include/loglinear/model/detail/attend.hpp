@@ -79,8 +79,7 @@ void attend(const AttentionHeads& shape, const Scalar* q, const SeenTokens<Scala
     for (std::size_t part = 0; part < seen.size(); ++part) {
       const auto& [keys, values, rows] = seen[part];
       if (rows > 0) {
-        row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(
-            keys + column, 0, rows, shape.head_dim, stride, {q + h * shape.head_dim}, {to});
+        row_dots(keys + column, rows, shape.head_dim, stride, q + h * shape.head_dim, to);
       }
       terms[part] = {rows > 0 ? values + column : nullptr, rows, {to}, Scalar(1)};
       to += rows;

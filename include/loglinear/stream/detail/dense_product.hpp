@@ -77,7 +77,7 @@ class DenseProduct {
     weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled);
   }
   void push(Scalar* s, Scalar* scratch) const {
-    row_dots(left_.data(), left_.rows(), left_.cols(), s, scratch);
+    row_dots(left_.data(), left_.rows(), left_.cols(), left_.cols(), s, scratch);
     copy(scratch, left_.rows(), s);
   }
   void right(Scalar* z) const { multiply(z, right_.data(), right_.size(), z); }

@@ -142,10 +142,10 @@ class LeafBuffer {
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
     if (count_ == 0) return;
     if (!looks_up<Kind> || next == nullptr) {
-      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+      row_dots(keys_.data(), leaf_count(), key_rows(), key_rows(), query.query, scores);
     } else if constexpr (looks_up<Kind>) {
-      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
-               looked_up->found.data());
+      row_dots(keys_.data(), leaf_count(), key_rows(), key_rows(), query.query, next->p.data(),
+               scores, looked_up->found.data());
     }
     if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
     const auto sum_rows = [&](const auto* terms, int count, Scalar* sum) {
@@ -166,10 +166,10 @@ class LeafBuffer {
                  const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     if (count_ == 0) return;
     Scalar* const d_scores = t.d_scores.data();
-    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d.first, d_scores);
+    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d_v(), d.first, d_scores);
     for_each_level([&](int l, Index first, Index count) {
       const int at = seen(l);
-      if (d.stride != 0) row_dots(value(first), count, d_v(), d(at), d_scores + first);
+      if (d.stride != 0) row_dots(value(first), count, d_v(), d_v(), d(at), d_scores + first);
       d_lambda[at] += dot(d_scores + first, scores + first, count);
       scale_by(query.lambda[at], d_scores + first, count);
     });

@@ -75,7 +75,7 @@ class LowRankProduct {
   /// pulled = P^T q
   void pull(const Scalar* q, Scalar* pulled, Scalar* scores) const {
     const Index rows = key_rows();
-    row_dots(u_.data(), count_, rows, q, scores);
+    row_dots(u_.data(), count_, rows, rows, q, scores);
     negate_scores(scores);
     multiply(diagonal_.data(), q, rows, pulled);
     weighted_rows<true>(z_.data(), count_, rows, rows, scores, pulled);
@@ -85,7 +85,7 @@ class LowRankProduct {
   void pull(const Scalar* q, const Scalar* p, Scalar* pulled_q, Scalar* pulled_p, Scalar* scores,
             Scalar* scores_of_p) const {
     const Index rows = key_rows();
-    row_dots(u_.data(), count_, rows, q, p, scores, scores_of_p);
+    row_dots(u_.data(), count_, rows, rows, q, p, scores, scores_of_p);
     negate_scores(scores);
     negate_scores(scores_of_p);
     multiply(diagonal_.data(), q, rows, pulled_q);

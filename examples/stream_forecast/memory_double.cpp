@@ -1,5 +1,0 @@
-// SPDX-License-Identifier: MIT
-#include "layer_memory.hpp"
-
-template std::unique_ptr<stream_forecast::Memory<double>> stream_forecast::make_memory(
-    const loglinear::LogLinear&, States, const MemoryShape&);
