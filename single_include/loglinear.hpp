@@ -629,11 +629,10 @@ void copy_rows(const RowBlock<Number>& from,
 #ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 #define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
-// What a program that links the target loglinear::runtime or loglinear::model need not compile
-// itself. A header lists in a macro its function templates, and class templates that define their
-// members outside of the class: LIST(extern, double) declares their instantiations, and
-// LIST(, double), which stands in a file of the target, makes them. What no list has is compiled
-// where it is used.
+// What a program that links loglinear::runtime or loglinear::model need not compile itself. A
+// header lists in a macro its function templates, and class templates that define their members
+// outside of the class: LIST(extern, double) declares their instantiations, and LIST(, double),
+// which stands in a file of the target, makes them. What no list has is compiled where it is used.
 
 /// Declares what the list names for one type.
 #define LOGLINEAR_DECLARE_FOR(LIST, TYPE) \
@@ -650,8 +649,9 @@ void copy_rows(const RowBlock<Number>& from,
   LOGLINEAR_COMPILE_FOR(LIST, float) \
   LOGLINEAR_COMPILE_FOR(LIST, double)
 
-// What loglinear::runtime has is declared where that is linked.
-#ifdef LOGLINEAR_RUNTIME
+// Both targets have all lists but a few, which their headers declare: layers chosen at run time are
+// in the first, language models in the second.
+#if defined(LOGLINEAR_COMPILED) || defined(LOGLINEAR_RUNTIME)
 #  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) LOGLINEAR_DECLARE_FOR(LIST, TYPE)
 #else
 #  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)
@@ -1639,11 +1639,11 @@ template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
 
-/// Whether packets have no more than 16 bytes, as on plain x86-64. Kernels have fewer sizes of
-/// blocks then: each takes its time to compile, and what a size saves is a few numbers.
+/// Whether packets have no more than 16 bytes, as on plain x86-64. Kernels then have blocks of
+/// fewer sizes, because each size takes its time to compile and a short packet is soon done alone.
 template <class Scalar>
 inline constexpr bool has_short_packets = sizeof(Packet<Scalar>) <= 16;
-/// How many packets a block of columns has after those of so many.
+/// How many packets the blocks have for columns that are too few for blocks of `packets`.
 template <class Scalar>
 [[nodiscard]] constexpr int next_block(int packets) {
   return has_short_packets<Scalar> && packets <= 4 ? 1 : packets / 2;
@@ -2258,7 +2258,8 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
 }
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time, then fewer. Each size
-/// of tile takes its time to compile: short packets, and single ones, which are rare, have two.
+/// of tile takes its time to compile, so where packets are short, and for panels of a single
+/// packet, which are rare, the rows that are left come one by one.
 template <int Rows, int Packets, class Scalar>
 void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
                    Index b_stride, Scalar* c, Index c_stride) {
@@ -2282,6 +2283,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
                     const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
   constexpr Index width = packet_size<Scalar>;
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  // Plain x86-64 adds one packet a cycle, where fewer sums hide the latency.
   constexpr int wide =
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
   constexpr int tall = has_short_packets<Scalar> ? 4 : 6;
@@ -6404,8 +6406,8 @@ void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   }
 }
 
-/// In how many chains sums of single packets are added up, to hide the latency of the additions.
-/// One keeps the order of the rows.
+/// In how many chains the sums of a single packet are added up, to hide the latency of the
+/// additions. With one chain the rows are added in their order.
 template <int Chains, class Scalar>
 inline constexpr int chains_of_packet = has_short_packets<Scalar> ? (std::min)(Chains, 4) : Chains;
 
@@ -26004,7 +26006,10 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 /// For the target `loglinear::runtime`: declares `make_attention` for a scalar, or makes it.
 #define LOGLINEAR_MAKE_ATTENTION(EXTERN, SCALAR) \
   EXTERN template std::unique_ptr<Attention<SCALAR>> make_attention<SCALAR>(const AttentionConfig&);
-LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MAKE_ATTENTION)
+#ifdef LOGLINEAR_RUNTIME
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_MAKE_ATTENTION, float)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_MAKE_ATTENTION, double)
+#endif
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP
 

@@ -1,4 +1,4 @@
-# Fails unless an object file leaves to loglinear::runtime what that compiles once: the functions are undefined
+# Fails unless an object file leaves to loglinear_compiled what that compiles once: the functions are undefined
 # there. A program that defines them itself would work as well, and take the compiler longer.
 # Usage: cmake -DNM=nm -DOBJECT=... -P check_compiled_once.cmake
 execute_process(COMMAND ${NM} -C ${OBJECT} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
@@ -11,5 +11,5 @@ foreach(function IN ITEMS make_stream< admit_token< read_token< pull_back_token<
   endif()
 endforeach()
 if(compiled)
-  message(FATAL_ERROR "${OBJECT} does not take from loglinear::runtime:${compiled}")
+  message(FATAL_ERROR "${OBJECT} does not take from loglinear_compiled:${compiled}")
 endif()

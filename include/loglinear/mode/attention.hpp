@@ -111,6 +111,9 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 /// For the target `loglinear::runtime`: declares `make_attention` for a scalar, or makes it.
 #define LOGLINEAR_MAKE_ATTENTION(EXTERN, SCALAR) \
   EXTERN template std::unique_ptr<Attention<SCALAR>> make_attention<SCALAR>(const AttentionConfig&);
-LOGLINEAR_COMPILED_ONCE(LOGLINEAR_MAKE_ATTENTION)
+#ifdef LOGLINEAR_RUNTIME
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_MAKE_ATTENTION, float)
+LOGLINEAR_DECLARE_FOR(LOGLINEAR_MAKE_ATTENTION, double)
+#endif
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP

@@ -2,11 +2,10 @@
 #ifndef LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 #define LOGLINEAR_DETAIL_BASE_COMPILED_ONCE_HPP
 
-// What a program that links the target loglinear::runtime or loglinear::model need not compile
-// itself. A header lists in a macro its function templates, and class templates that define their
-// members outside of the class: LIST(extern, double) declares their instantiations, and
-// LIST(, double), which stands in a file of the target, makes them. What no list has is compiled
-// where it is used.
+// What a program that links loglinear::runtime or loglinear::model need not compile itself. A
+// header lists in a macro its function templates, and class templates that define their members
+// outside of the class: LIST(extern, double) declares their instantiations, and LIST(, double),
+// which stands in a file of the target, makes them. What no list has is compiled where it is used.
 
 /// Declares what the list names for one type.
 #define LOGLINEAR_DECLARE_FOR(LIST, TYPE) \
@@ -23,8 +22,9 @@
   LOGLINEAR_COMPILE_FOR(LIST, float) \
   LOGLINEAR_COMPILE_FOR(LIST, double)
 
-// What loglinear::runtime has is declared where that is linked.
-#ifdef LOGLINEAR_RUNTIME
+// Both targets have all lists but a few, which their headers declare: layers chosen at run time are
+// in the first, language models in the second.
+#if defined(LOGLINEAR_COMPILED) || defined(LOGLINEAR_RUNTIME)
 #  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE) LOGLINEAR_DECLARE_FOR(LIST, TYPE)
 #else
 #  define LOGLINEAR_COMPILED_ONCE_FOR(LIST, TYPE)

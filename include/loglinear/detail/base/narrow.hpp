@@ -32,11 +32,11 @@ template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
 
-/// Whether packets have no more than 16 bytes, as on plain x86-64. Kernels have fewer sizes of
-/// blocks then: each takes its time to compile, and what a size saves is a few numbers.
+/// Whether packets have no more than 16 bytes, as on plain x86-64. Kernels then have blocks of
+/// fewer sizes, because each size takes its time to compile and a short packet is soon done alone.
 template <class Scalar>
 inline constexpr bool has_short_packets = sizeof(Packet<Scalar>) <= 16;
-/// How many packets a block of columns has after those of so many.
+/// How many packets the blocks have for columns that are too few for blocks of `packets`.
 template <class Scalar>
 [[nodiscard]] constexpr int next_block(int packets) {
   return has_short_packets<Scalar> && packets <= 4 ? 1 : packets / 2;

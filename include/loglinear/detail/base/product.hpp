@@ -89,7 +89,8 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
 }
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time, then fewer. Each size
-/// of tile takes its time to compile: short packets, and single ones, which are rare, have two.
+/// of tile takes its time to compile, so where packets are short, and for panels of a single
+/// packet, which are rare, the rows that are left come one by one.
 template <int Rows, int Packets, class Scalar>
 void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
                    Index b_stride, Scalar* c, Index c_stride) {
@@ -113,6 +114,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
                     const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
   constexpr Index width = packet_size<Scalar>;
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  // Plain x86-64 adds one packet a cycle, where fewer sums hide the latency.
   constexpr int wide =
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
   constexpr int tall = has_short_packets<Scalar> ? 4 : 6;

@@ -108,8 +108,8 @@ void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   }
 }
 
-/// In how many chains sums of single packets are added up, to hide the latency of the additions.
-/// One keeps the order of the rows.
+/// In how many chains the sums of a single packet are added up, to hide the latency of the
+/// additions. With one chain the rows are added in their order.
 template <int Chains, class Scalar>
 inline constexpr int chains_of_packet = has_short_packets<Scalar> ? (std::min)(Chains, 4) : Chains;
 
