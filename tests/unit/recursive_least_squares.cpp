@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "loglinear/readout/recursive_least_squares.hpp"
 
-#include <Eigen/Dense>
+#include <Eigen/Eigenvalues>
 #include <cmath>
 #include <limits>
 
@@ -15,6 +15,7 @@ namespace {
 using Eigen::Index;
 using loglinear::RecursiveLeastSquares;
 using LongMatrix = test::Matrix<long double>;
+using Solver = Eigen::SelfAdjointEigenSolver<LongMatrix>;  // one for all, as it is long to compile
 
 /// The ridge regression that RLS is to solve, solved in one go:
 /// `(sum_s f^(n-1-s) phi phi^T + f^n / p0 I) Theta = sum_s f^(n-1-s) phi y^T`.
@@ -29,28 +30,32 @@ struct Batch {
     moments = LongMatrix::Zero(features.rows(), targets.rows());
     for (Index s = 0; s < n; ++s) {
       const long double weight = std::pow(static_cast<long double>(forgetting), n - 1 - s);
-      const LongMatrix phi = features.col(s).cast<long double>();
+      const test::Vector<long double> phi = features.col(s).cast<long double>();
       information += weight * phi * phi.transpose();
       moments += weight * phi * targets.col(s).cast<long double>().transpose();
     }
   }
-  test::Matrix<double> weights() const {
-    return LongMatrix(information.ldlt().solve(moments)).cast<double>();
-  }
+  test::Matrix<double> weights() const { return solved(moments).cast<double>(); }
   test::Matrix<double> covariance() const {
-    const Index n = information.rows();
-    return LongMatrix(information.ldlt().solve(LongMatrix::Identity(n, n))).cast<double>();
+    return solved(LongMatrix::Identity(information.rows(), information.rows())).cast<double>();
   }
   double condition() const {
-    const Eigen::SelfAdjointEigenSolver<LongMatrix> solver(information, Eigen::EigenvaluesOnly);
+    const Solver solver(information, Eigen::EigenvaluesOnly);
     return static_cast<double>(solver.eigenvalues().maxCoeff() / solver.eigenvalues().minCoeff());
+  }
+
+ private:
+  LongMatrix solved(const LongMatrix& right) const {
+    const Solver solver(information);
+    const LongMatrix along = solver.eigenvectors().transpose().lazyProduct(right);
+    return solver.eigenvectors().lazyProduct(
+        (solver.eigenvalues().cwiseInverse().asDiagonal() * along).eval());
   }
 };
 
 double smallest_eigenvalue(const test::Matrix<double>& m) {
-  return Eigen::SelfAdjointEigenSolver<test::Matrix<double>>(m, Eigen::EigenvaluesOnly)
-      .eigenvalues()
-      .minCoeff();
+  const Solver solver(m.cast<long double>(), Eigen::EigenvaluesOnly);
+  return static_cast<double>(solver.eigenvalues().minCoeff());
 }
 
 template <class Scalar>
