@@ -5,7 +5,6 @@
 // m q of a row-major matrix.
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -15,11 +14,12 @@
 
 namespace loglinear::detail {
 
-/// out[s][j] += rows[j] . vectors[s] for N packets of columns from `first` on.
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `add`.
 template <int N, class Scalar, std::size_t Vectors>
 void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
                     const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
+                    const std::array<Scalar*, Vectors>& out, bool add) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -34,7 +34,8 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
       for (int n = 1; n < N; ++n) {
         sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
       }
-      out[s][j] += ei::predux(sum);
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = add ? out[s][j] + dot : dot;
     }
   }
 }
@@ -43,19 +44,19 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
 template <int N, class Scalar, std::size_t Vectors>
 void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
                    const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
+                   const std::array<Scalar*, Vectors>& out, bool add) {
   constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    row_dots_block<N>(m, first, rows, stride, vectors, out);
+  for (; first + N * width <= columns; first += N * width, add = true) {
+    row_dots_block<N>(m, first, rows, stride, vectors, out, add);
   }
   if constexpr (N > 1) {
-    row_dots_from<next_block<Scalar>(N)>(m, first, rows, columns, stride, vectors, out);
+    row_dots_from<next_block<Scalar>(N)>(m, first, rows, columns, stride, vectors, out, add);
   } else {
     for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && first < columns; ++j) {
+      for (Index j = 0; j < rows && (first < columns || !add); ++j) {
         Scalar dot(0);
         for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] += dot;
+        out[s][j] = add ? out[s][j] + dot : dot;
       }
     }
   }
@@ -65,9 +66,8 @@ template <class Scalar, std::size_t Vectors>
 void row_dots(const Scalar* m, Index rows, Index columns, Index stride,
               const std::array<const Scalar*, Vectors>& vectors,
               const std::array<Scalar*, Vectors>& out) {
-  for (Scalar* const products : out) std::fill_n(products, rows, Scalar(0));
   if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2>(m, Index{0}, rows, columns, stride, vectors, out);
+  row_dots_from<widest_block<Scalar> / 2>(m, Index{0}, rows, columns, stride, vectors, out, false);
 }
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
