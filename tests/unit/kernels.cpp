@@ -147,17 +147,18 @@ TEMPLATE_TEST_CASE("products of rows with one vector and with two", "", float, d
   for (const Index columns : widths) {
     for (const Index rows : {Index{0}, Index{1}, Index{6}}) {
       CAPTURE(columns, rows);
-      const auto m = numbers.stored(rows * columns);
+      const Index stride = columns + 3;  // as for a head among others
+      const auto m = numbers.stored(rows * stride);
       const auto q = numbers.wide(columns), p = numbers.wide(columns);
       std::vector<TestType> alone = numbers.wide(rows), with_q = alone, with_p = alone;
-      row_dots(m.data(), rows, columns, columns, q.data(), alone.data());
-      row_dots(m.data(), rows, columns, columns, q.data(), p.data(), with_q.data(), with_p.data());
+      row_dots(m.data(), rows, columns, stride, q.data(), alone.data());
+      row_dots(m.data(), rows, columns, stride, q.data(), p.data(), with_q.data(), with_p.data());
       CHECK(alone == with_q);
       for (Index j = 0; j < rows; ++j) {
         double dot_q = 0, dot_p = 0;
         for (Index i = 0; i < columns; ++i) {
-          dot_q += at(m, j * columns + i) * at(q, i);
-          dot_p += at(m, j * columns + i) * at(p, i);
+          dot_q += at(m, j * stride + i) * at(q, i);
+          dot_p += at(m, j * stride + i) * at(p, i);
         }
         CHECK(std::abs(at(with_q, j) - dot_q) <= rounding<TestType>(columns));
         CHECK(std::abs(at(with_p, j) - dot_p) <= rounding<TestType>(columns));
