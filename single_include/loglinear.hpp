@@ -2283,7 +2283,7 @@ void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index d
                     const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
   constexpr Index width = packet_size<Scalar>;
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
-  // Plain x86-64 adds one packet a cycle, where fewer sums hide the latency.
+  // Plain x86-64 multiplies and adds one packet a cycle: fewer sums hide the latency there.
   constexpr int wide =
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
   constexpr int tall = has_short_packets<Scalar> ? 4 : 6;
